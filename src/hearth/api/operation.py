@@ -1,0 +1,43 @@
+"""What is an operation? A name of a service's model, and the function that answers it."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from hearth.model.ids import Caller
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperationRequest:
+    """One call, decoded and validated against the service model.
+
+    `members` has the input's members under their model names, whatever part of the HTTP request
+    carried them: blobs as bytes, timestamps as aware datetimes, absent members absent.
+    """
+
+    caller: Caller
+    request_id: str
+    members: Mapping[str, Any]
+    endpoint: str
+    """`http://host:port` as the caller reached us."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperationResponse:
+    """`members` under their model names; encoded by the model. A `status` beats the model's."""
+
+    members: Mapping[str, Any] = field(default_factory=dict)
+    status: int | None = None
+
+
+Handler = Callable[[OperationRequest], Awaitable[OperationResponse]]
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """Raises ServiceError from its handler for what a caller may see; all else is a 500."""
+
+    service: str
+    """botocore's service name: `lambda`, `sts`."""
+    name: str
+    handler: Handler

@@ -1,0 +1,1 @@
+"""Frozen values that rooms exchange: ids and ARNs, functions, invocations, limits, errors."""

@@ -1,0 +1,100 @@
+"""What is a function? Its configuration, as stored, and the states that it passes through.
+
+    create:  Pending ---code ready---> Active        (or Failed, with a reason)
+    update:  LastUpdateStatus InProgress ---> Successful | Failed
+
+Source: https://docs.aws.amazon.com/lambda/latest/dg/functions-states.html
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from hearth.model import limits
+from hearth.model.ids import LATEST, FunctionKey
+
+
+class State(StrEnum):
+    PENDING = "Pending"
+    ACTIVE = "Active"
+    FAILED = "Failed"
+
+
+class UpdateStatus(StrEnum):
+    SUCCESSFUL = "Successful"
+    FAILED = "Failed"
+    IN_PROGRESS = "InProgress"
+
+
+class Architecture(StrEnum):
+    X86_64 = "x86_64"
+    ARM64 = "arm64"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Code:
+    """A package, by content. `sha256` is lower-case hex; AWS shows the same digest in base64."""
+
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FunctionVersion:
+    """One version of a function: all that is needed to run it and to describe it."""
+
+    key: FunctionKey
+    version: str = LATEST
+    runtime: str
+    handler: str
+    role: str
+    code: Code
+    description: str = ""
+    timeout_s: int = limits.TIMEOUT_S_DEFAULT
+    memory_mb: int = limits.MEMORY_MB_DEFAULT
+    tmp_mb: int = limits.TMP_MB_DEFAULT
+    architecture: Architecture = Architecture.X86_64
+    environment: Mapping[str, str] = field(default_factory=dict)
+    environment_given: bool = False
+    """AWS answers `Environment` only where one was ever given."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    state: State = State.PENDING
+    state_reason: str | None = None
+    state_reason_code: str | None = None
+    update_status: UpdateStatus = UpdateStatus.SUCCESSFUL
+    update_reason: str | None = None
+    update_reason_code: str | None = None
+    last_modified: str
+    """As AWS prints it: `2026-11-23T15:04:05.000+0000`."""
+    revision_id: str
+    """Changes with every write; what callers compare and swap on."""
+    instance_id: str
+    """Made at create, kept for life: tells a function from an earlier one of the same name."""
+
+    @property
+    def arn(self) -> str:
+        """Unqualified for $LATEST, as CreateFunction answers it."""
+        return self.key.arn(None if self.version == LATEST else self.version)
+
+    @property
+    def qualified_arn(self) -> str:
+        return self.key.arn(self.version)
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigurationId:
+    """What a sandbox is bound to: never shared by two configurations of one function.
+
+    Two equal ids mean that a sandbox made for one may serve the other.
+    """
+
+    key: FunctionKey
+    instance_id: str
+    version: str
+    revision_id: str
+
+
+def configuration_id(function: FunctionVersion) -> ConfigurationId:
+    return ConfigurationId(
+        function.key, function.instance_id, function.version, function.revision_id
+    )

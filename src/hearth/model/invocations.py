@@ -1,0 +1,46 @@
+"""What is one invoke? The request as the rooms pass it on, and what comes back."""
+
+from dataclasses import dataclass, field
+
+from hearth.model.functions import FunctionVersion
+from hearth.model.ids import RequestId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invocation:
+    """One invoke of one function version. The payload is forwarded as it came, unparsed."""
+
+    request: RequestId
+    function: FunctionVersion
+    invoked_arn: str
+    """As the caller addressed it: with the qualifier if one was given."""
+    payload: bytes
+    client_context: str | None = None
+    """JSON text, already out of its base64."""
+    trace_id: str
+    """`Root=1-…;Parent=…;Sampled=0`"""
+    log_tail: bool = False
+
+
+@dataclass(slots=True)
+class Phases:
+    """Seconds that each phase of one invoke took; None where it did not happen."""
+
+    resolve_s: float | None = None
+    lease_s: float | None = None
+    wait_s: float | None = None
+    start_s: float | None = None
+    run_s: float | None = None
+    reply_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InvokeResult:
+    """What a caller of Invoke gets; `function_error` is None or `Unhandled`."""
+
+    payload: bytes
+    executed_version: str
+    function_error: str | None = None
+    log_tail: bytes | None = None
+    """The last 4 KB of this invoke's log, if asked for; not yet in base64."""
+    phases: Phases = field(default_factory=Phases)

@@ -1,0 +1,1 @@
+"""What was this Hearth told? One frozen dataclass, read once; rooms get plain values."""

@@ -1,0 +1,1 @@
+"""One host: makes, binds, feeds and kills sandboxes; serves the Runtime API."""

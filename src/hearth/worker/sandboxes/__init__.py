@@ -1,0 +1,1 @@
+"""The sandbox contract and its implementations."""

@@ -1,0 +1,173 @@
+"""What is a sandbox? The seam between an execution environment and the isolation it runs in.
+
+    backend.create(spec) -> Sandbox          resources: uid, limits, /tmp; nothing runs yet
+    sandbox.start(program) -> Channels       the program runs; its Runtime API socket listens
+    sandbox.wait() -> Exit                   how it ended
+    sandbox.kill()                           ends the program; /tmp and limits stay (a *reset*)
+    sandbox.start(program) -> Channels       ... so it may be started again
+    sandbox.destroy()                        nothing is left: processes, mounts, cgroups, files
+
+A sandbox serves one function version of one account for all its life. Every implementation
+passes tests/contract/test_sandboxes.py. Later implementations add prepared sandboxes (stem
+cells), forks and snapshots behind the same verbs: `create` may hand out one that was launched
+long before.
+"""
+
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Literal, Protocol
+
+from hearth.model.ids import SandboxId
+
+Network = Literal["none", "host"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SandboxSpec:
+    """All that must be known before a program is."""
+
+    sandbox: SandboxId
+    memory_mb: int
+    tmp_mb: int
+    network: Network = "none"
+    processes_max: int = 1024
+    files_max: int = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A directory of the host that the program sees, read-only, at `destination`."""
+
+    source: Path
+    destination: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """What to run. Paths in it are as seen from inside: see Sandbox.inside."""
+
+    argv: tuple[str, ...]
+    environment: Mapping[str, str]
+    """All of it: nothing is inherited."""
+    working_directory: str
+    mounts: tuple[Mount, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Channels:
+    """What the worker holds of a running program. It owns these and closes them."""
+
+    api: socket.socket
+    """Listening, non-blocking; only the program can connect to it."""
+    stdout: int
+    stderr: int
+    """Read ends of pipes, non-blocking."""
+
+
+class ExitKind(StrEnum):
+    EXITED = "exited"
+    SIGNALED = "signaled"
+    OUT_OF_MEMORY = "out-of-memory"
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How a program ended. `code` is the exit status or the signal's number."""
+
+    kind: ExitKind
+    code: int
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Of the whole sandbox. Peak is since the last reset_peak()."""
+
+    memory_bytes: int
+    memory_peak_bytes: int
+    cpu_s: float
+
+
+class SandboxFailed(Exception):
+    """The sandbox itself could not be made or started: ours, not the function's."""
+
+
+class Sandbox(Protocol):
+    @property
+    def id(self) -> SandboxId: ...
+
+    @property
+    def api_address(self) -> str:
+        """`host:port` for AWS_LAMBDA_RUNTIME_API, known from create() on."""
+        ...
+
+    @property
+    def tmp_directory(self) -> str:
+        """`/tmp`, as the program sees it."""
+        ...
+
+    def inside(self, mount: Mount) -> str:
+        """The path at which the program will see this mount (its destination, where there is
+        a mount namespace; the source, where there is none)."""
+        ...
+
+    async def start(self, program: Program) -> Channels:
+        """Raises SandboxFailed. Only when nothing runs in it."""
+        ...
+
+    async def wait(self) -> Exit:
+        """Return how the running (or last) program ended, once it has."""
+        ...
+
+    async def kill(self) -> None:
+        """End the program and all that it left running; returns when they are gone."""
+        ...
+
+    async def destroy(self) -> None:
+        """kill(), then give everything back. Safe to call twice."""
+        ...
+
+    def limit_cpu(self, memory_mb: int | None) -> None:
+        """Cap the CPU to memory_mb/1769 of one; None takes the cap off (during init)."""
+        ...
+
+    def usage(self) -> Usage: ...
+
+    def reset_peak(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What a backend gives on this machine, in words that `hearth doctor` prints."""
+
+    name: str
+    usable: bool
+    why_not: str = ""
+    fix: str = ""
+    """The command that makes it usable, or usable better."""
+    isolation: tuple[str, ...] = ()
+    """`own uid`, `pid namespace`, `seccomp filter`, ..."""
+    memory_limit: str = ""
+    """`cgroup v2`, `cgroup v1`, `watched (no cgroup delegated)`, ..."""
+    cpu_limit: str = ""
+    notes: tuple[str, ...] = ()
+
+
+class SandboxBackend(Protocol):
+    @property
+    def name(self) -> str: ...
+
+    async def open(self) -> Capabilities:
+        """Start what the backend needs (its launcher), clear leftovers of an earlier run, try a
+        sandbox for real and say what works. A backend that is not usable is closed again."""
+        ...
+
+    async def create(self, spec: SandboxSpec) -> Sandbox:
+        """Raises SandboxFailed."""
+        ...
+
+    async def close(self) -> None:
+        """Destroy every sandbox and the launcher."""
+        ...
