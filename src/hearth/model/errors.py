@@ -66,6 +66,14 @@ class ResourceConflict(ServiceError):
     status = 409
 
 
+class AccessDenied(ServiceError):
+    """The caller may not do this; AWS sends no Type with it."""
+
+    code = "AccessDeniedException"
+    status = 403
+    blame = None
+
+
 class PreconditionFailed(ServiceError):
     code = "PreconditionFailedException"
     status = 412

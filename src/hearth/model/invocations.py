@@ -3,7 +3,24 @@
 from dataclasses import dataclass, field
 
 from hearth.model.functions import FunctionVersion
-from hearth.model.ids import RequestId
+from hearth.model.ids import Caller, FunctionReference, RequestId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InvokeCall:
+    """One synchronous invoke as its caller asked for it: decoded, but not yet resolved."""
+
+    caller: Caller
+    reference: FunctionReference
+    qualifier: str | None = None
+    """The `Qualifier` parameter; the reference may carry one of its own."""
+    payload: bytes
+    client_context: str | None = None
+    """JSON text, already out of its base64."""
+    log_tail: bool = False
+    request: RequestId
+    trace_id: str | None = None
+    """The caller's X-Amzn-Trace-Id, if it sent one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
