@@ -1,0 +1,63 @@
+"""What do these header lines say? Names and values of HTTP fields, checked; and the refusal.
+
+Names recur and values do not, so the check of a name is remembered and that of the values is
+done for all of them at once.
+
+Source: RFC 9110 section 5, RFC 9112 section 5.
+"""
+
+import re
+from typing import Final
+
+NAMES_MAX: Final = 512
+"""Remembered spellings of names; a client that invents more only loses the short cut."""
+
+_NAME_LENGTH_MAX: Final = 64
+_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_FORBIDDEN = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_SINGLE: Final = frozenset({"host", "content-length", "transfer-encoding"})
+_names: dict[str, str] = {}
+
+
+class HttpRefusal(Exception):
+    """What the client sent will not be served. `status` and `reason` may be shown to it."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(f"{status} {reason}")
+        self.status = status
+        self.reason = reason
+
+
+def parse_fields(lines: list[str], checked_too: str = "") -> dict[str, str]:
+    """Fields by lower-case name; repeated ones joined by a comma and a space.
+
+    `checked_too` is further text that must hold no control character.
+    Raises HttpRefusal (400).
+    """
+    text = checked_too + "".join(lines)
+    if not text.isprintable() and _FORBIDDEN.search(text):
+        raise HttpRefusal(400, "Forbidden character in the request head.")
+    fields: dict[str, str] = {}
+    names = _names
+    for line in lines:
+        raw, colon, value = line.partition(":")
+        name = names.get(raw) or _check_name(raw)
+        if not colon:
+            raise HttpRefusal(400, "Malformed header field.")
+        if name in fields:
+            if name in _SINGLE:
+                raise HttpRefusal(400, "Repeated header field.")
+            fields[name] += ", " + value.strip(" \t")
+        else:
+            fields[name] = value.strip(" \t")
+    return fields
+
+
+def _check_name(raw: str) -> str:
+    """Also catches folded lines and a space before the colon: neither is in a name."""
+    if not _NAME.fullmatch(raw):
+        raise HttpRefusal(400, "Malformed header field.")
+    name = raw.lower()
+    if len(_names) < NAMES_MAX and len(raw) <= _NAME_LENGTH_MAX:
+        _names[raw] = name
+    return name
