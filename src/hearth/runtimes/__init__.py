@@ -1,0 +1,1 @@
+"""Per managed runtime: how its process starts and what it needs; which interpreters are here."""

@@ -1,0 +1,28 @@
+"""How is a runtime started? What the runtimes room tells the worker, before any sandbox is known.
+
+Texts may hold `{task}`, `{runtime}`, `{lang}`: the places of `/var/task`, `/var/runtime` and
+`/var/lang` as the function will see them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuntimePlan:
+    """What to run for one function, and what it needs mounted."""
+
+    argv: tuple[str, ...]
+    variables: Mapping[str, str] = field(default_factory=dict)
+    runtime_directory: Path | None = None
+    """What the function sees at /var/runtime."""
+    lang_directory: Path | None = None
+    """What the function sees at /var/lang."""
+    init_line: str = ""
+    """INIT_START, as Lambda logs it."""
+
+
+class EntryPointInvalid(Exception):
+    """The package holds nothing that can be started. The text is Lambda's own, and is told to
+    whoever invokes the function (errorType Runtime.InvalidEntrypoint)."""

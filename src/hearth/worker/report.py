@@ -1,0 +1,142 @@
+"""What does Lambda write about an invoke? Its log lines and its error payloads, word for word.
+
+Sources: recorded answers (docs in the facts of the project), and
+https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html for the `Status` of
+REPORT and INIT_REPORT. A line of text has tabs between its parts and one at its end.
+"""
+
+import math
+from dataclasses import dataclass
+
+import msgspec
+
+from hearth.model import limits
+from hearth.model.ids import RequestId
+from hearth.worker.sandboxes.contract import Exit, ExitKind
+
+SIGNAL_NAMES = {
+    1: "hangup",
+    2: "interrupt",
+    3: "quit",
+    4: "illegal instruction",
+    5: "trace/breakpoint trap",
+    6: "aborted",
+    7: "bus error",
+    8: "floating point exception",
+    9: "killed",
+    10: "user defined signal 1",
+    11: "segmentation fault",
+    12: "user defined signal 2",
+    13: "broken pipe",
+    14: "alarm clock",
+    15: "terminated",
+    31: "bad system call",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why the platform, not the function, ended an invoke or an init.
+
+    `status` is `error` or `timeout`, as REPORT prints it; `error_type` is what REPORT shows, where
+    that differs from the payload's own errorType. `payload` is complete when the runtime posted
+    it, else None: then it is made from `message` for the request at hand.
+    """
+
+    status: str
+    error_type: str
+    message: str
+    shown_type: str | None = None
+    posted: bytes | None = None
+
+    def payload(self, request: RequestId) -> bytes:
+        """The JSON that the caller gets."""
+        if self.posted is not None:
+            return self.posted
+        return error_payload(self.error_type, f"RequestId: {request} Error: {self.message}")
+
+
+def error_payload(error_type: str, message: str) -> bytes:
+    return msgspec.json.encode({"errorType": error_type, "errorMessage": message})
+
+
+def exit_failure(exit_: Exit) -> Failure:
+    """A runtime that ended by itself or was killed from outside."""
+    if exit_.kind is ExitKind.OUT_OF_MEMORY:
+        return Failure(
+            "error",
+            "Runtime.ExitError",
+            "Runtime exited with error: signal: killed",
+            shown_type="Runtime.OutOfMemory",
+        )
+    if exit_.kind is ExitKind.SIGNALED:
+        name = SIGNAL_NAMES.get(exit_.code, f"signal {exit_.code}")
+        return Failure("error", "Runtime.ExitError", f"Runtime exited with error: signal: {name}")
+    if exit_.code == 0:
+        return Failure("error", "Runtime.ExitError", "Runtime exited without providing a reason")
+    return Failure(
+        "error", "Runtime.ExitError", f"Runtime exited with error: exit status {exit_.code}"
+    )
+
+
+def timeout_failure(timeout_s: float) -> Failure:
+    return Failure("timeout", "Sandbox.Timedout", f"Task timed out after {timeout_s:.2f} seconds")
+
+
+def oversize_failure() -> Failure:
+    error_type = "Function.ResponseSizeTooLarge"
+    message = (
+        "Response payload size exceeded maximum allowed payload size "
+        f"({limits.PAYLOAD_BYTES_MAX} bytes)."
+    )
+    return Failure("error", error_type, message, posted=error_payload(error_type, message))
+
+
+def start_line(request: RequestId, version: str) -> str:
+    return f"START RequestId: {request} Version: {version}"
+
+
+def end_line(request: RequestId) -> str:
+    return f"END RequestId: {request}"
+
+
+def init_start_line(runtime: str, runtime_version: str, runtime_arn: str) -> str:
+    return (
+        f"INIT_START Runtime Version: {runtime}.{runtime_version}\t"
+        f"Runtime Version ARN: {runtime_arn}"
+    )
+
+
+def init_report_line(init_s: float, phase: str, failure: Failure) -> str:
+    """Written only where an init failed. `phase` is `init`, or `invoke` for a suppressed one."""
+    line = f"INIT_REPORT Init Duration: {init_s * 1000:.2f} ms\tPhase: {phase}\t"
+    return line + _status(failure)
+
+
+def report_line(
+    request: RequestId,
+    *,
+    duration_s: float,
+    memory_mb: int,
+    memory_used_mb: int,
+    init_s: float | None,
+    failure: Failure | None,
+) -> str:
+    """Init is billed since August 2025, so Billed Duration holds it where there was one."""
+    billed_ms = max(1, math.ceil((duration_s + (init_s or 0.0)) * 1000))
+    line = (
+        f"REPORT RequestId: {request}\tDuration: {duration_s * 1000:.2f} ms\t"
+        f"Billed Duration: {billed_ms} ms\tMemory Size: {memory_mb} MB\t"
+        f"Max Memory Used: {memory_used_mb} MB\t"
+    )
+    if init_s is not None:
+        line += f"Init Duration: {init_s * 1000:.2f} ms\t"
+    if failure is not None:
+        line += _status(failure)
+    return line
+
+
+def _status(failure: Failure) -> str:
+    if failure.status == "timeout":
+        return "Status: timeout"
+    return f"Status: error\tError Type: {failure.shown_type or failure.error_type}"

@@ -1,0 +1,239 @@
+"""What does the Lambda Runtime API answer to the runtime in one sandbox?
+
+    STARTED --next--> READY --(event)--> RUNNING --response|error--> RESPONDED --next--> READY
+    STARTED --init/error--> INIT_FAILED
+
+One object per running program; it speaks HTTP through `base.http1` on the socket that listens
+inside the sandbox, and tells the environment what happened through `RuntimeEvents`, synchronously.
+The function is the client and is not trusted: any order, any body, any number of connections.
+Calls are matched by request id, never by connection: AWS's Node client uses five.
+Source: https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html and the error codes of
+AWS's published runtime interface emulator.
+"""
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, Protocol
+
+import msgspec
+
+from hearth.base.http1 import HttpRequest, Responder
+from hearth.model import limits
+from hearth.model.ids import RequestId
+
+ROOT: Final = "/2018-06-01/runtime/"
+_INVOCATION: Final = ROOT + "invocation/"
+_NEXT: Final = _INVOCATION + "next"
+_INIT_ERROR: Final = ROOT + "init/error"
+_ERROR_TYPE_HEADER: Final = "lambda-runtime-function-error-type"
+_ERROR_BODY_TRAILER: Final = "lambda-runtime-function-error-body"
+_MODE_HEADER: Final = "lambda-runtime-function-response-mode"
+_ERROR_TYPE = re.compile(r"(Runtime|Function)\.[A-Z][a-zA-Z]+")
+_JSON: Final = (("Content-Type", "application/json"),)
+_ACCEPTED: Final = b'{"status":"OK"}\n'
+
+
+class RuntimeState(StrEnum):
+    """Named as AWS's answers name them."""
+
+    STARTED = "Started"
+    READY = "Ready"
+    RUNNING = "Running"
+    RESPONDED = "InvocationResponse"
+    INIT_FAILED = "InitError"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What `next` answers."""
+
+    request: RequestId
+    payload: bytes
+    headers: tuple[tuple[str, str], ...]
+
+
+class RuntimeEvents(Protocol):
+    """What an environment is told. All calls are synchronous and must not raise."""
+
+    def runtime_ready(self) -> None:
+        """The runtime asked for its next event: init is over, or the last invoke is."""
+        ...
+
+    def runtime_responded(self, payload: bytes) -> None: ...
+
+    def runtime_failed(self, payload: bytes, error_type: str) -> None:
+        """The function raised; the runtime goes on."""
+        ...
+
+    def runtime_response_too_large(self) -> None: ...
+
+    def runtime_init_failed(self, payload: bytes, error_type: str) -> None: ...
+
+
+class RuntimeApi:
+    """The handler of one program's Runtime API, and its state."""
+
+    __slots__ = ("_event", "_events", "_waiting", "state")
+
+    def __init__(self, events: RuntimeEvents) -> None:
+        self.state = RuntimeState.STARTED
+        self._events = events
+        self._waiting: Responder | None = None
+        self._event: Event | None = None
+
+    def deliver(self, event: Event) -> None:
+        """Hand the event to the runtime, which is READY: it waits in `next`."""
+        assert self.state is RuntimeState.READY, self.state
+        self.state = RuntimeState.RUNNING
+        self._event = event
+        if self._waiting is not None:
+            waiting, self._waiting = self._waiting, None
+            waiting.send(200, event.headers, event.payload)
+
+    def handle(self, request: HttpRequest, responder: Responder) -> None:
+        """Answer one HTTP request: the handler of base.http1.HttpServer."""
+        target = request.target
+        if target == _NEXT and request.method == "GET":
+            self._next(responder)
+        elif target.startswith(_INVOCATION) and request.method == "POST":
+            self._invocation(target, request, responder)
+        elif target == _INIT_ERROR and request.method == "POST":
+            self._init_error(request, responder)
+        elif target in {"/2018-06-01/ping", "/ping"} and request.method == "GET":
+            responder.send(200, (("Content-Type", "text/plain"),), b"pong")
+        elif target.startswith(("/2020-01-01/extension/", "/2022-07-01/", "/2020-08-15/")):
+            _refuse(responder, 501, "Hearth.NotSupported", "Hearth has no Extensions API yet")
+        else:
+            responder.send(404, (("Content-Type", "text/plain"),), b"404 page not found\n")
+
+    def refuse_oversize(self) -> None:
+        """The HTTP server refused a body that was larger than it takes at all."""
+        if self.state is RuntimeState.RUNNING:
+            self.state = RuntimeState.RESPONDED
+            self._events.runtime_response_too_large()
+
+    # -- next --------------------------------------------------------------------------------
+
+    def _next(self, responder: Responder) -> None:
+        match self.state:
+            case RuntimeState.STARTED | RuntimeState.RESPONDED:
+                self.state = RuntimeState.READY
+                self._waiting = responder
+                self._events.runtime_ready()
+            case RuntimeState.READY:
+                # A client that lost its connection asks again; the newest one gets the event.
+                self._waiting = responder
+            case _:
+                self._refuse_transition(responder, "Ready")
+
+    # -- response and error ------------------------------------------------------------------
+
+    def _invocation(self, target: str, request: HttpRequest, responder: Responder) -> None:
+        request_id, _, verb = target[len(_INVOCATION) :].partition("/")
+        if verb not in {"response", "error"}:
+            responder.send(404, (("Content-Type", "text/plain"),), b"404 page not found\n")
+            return
+        if self._event is None or request_id != self._event.request:
+            _refuse(responder, 400, "InvalidRequestID", "Invalid request ID")
+            return
+        if self.state is not RuntimeState.RUNNING:
+            after = "InvocationResponse" if verb == "response" else "InvocationErrorResponse"
+            self._refuse_transition(responder, after)
+            return
+        if len(request.body) > limits.PAYLOAD_BYTES_MAX:
+            message = f"Exceeded maximum allowed payload size ({limits.PAYLOAD_BYTES_MAX} bytes)."
+            _refuse(responder, 413, "RequestEntityTooLarge", message)
+            self.refuse_oversize()
+            return
+        if verb == "error":
+            self._function_error(request, responder)
+        else:
+            self._response(request, responder)
+
+    def _response(self, request: HttpRequest, responder: Responder) -> None:
+        mode = request.headers.get(_MODE_HEADER)
+        if mode is not None and mode != "streaming":
+            _refuse(responder, 400, "InvalidFunctionResponseMode", "Invalid function response mode")
+            return
+        self.state = RuntimeState.RESPONDED
+        responder.send(202, _JSON, _ACCEPTED)
+        if mode == "streaming" and _ERROR_TYPE_HEADER in request.trailers:
+            error_type = error_type_of(request.trailers[_ERROR_TYPE_HEADER])
+            body = _unbase64(request.trailers.get(_ERROR_BODY_TRAILER, ""))
+            self._events.runtime_failed(body, error_type)
+            return
+        self._events.runtime_responded(request.body)
+
+    def _function_error(self, request: HttpRequest, responder: Responder) -> None:
+        self.state = RuntimeState.RESPONDED
+        responder.send(202, _JSON, _ACCEPTED)
+        error_type = error_type_of(request.headers.get(_ERROR_TYPE_HEADER, ""))
+        self._events.runtime_failed(request.body, error_type)
+
+    # -- init/error --------------------------------------------------------------------------
+
+    def _init_error(self, request: HttpRequest, responder: Responder) -> None:
+        if self.state is not RuntimeState.STARTED:
+            self._refuse_transition(responder, "InitError")
+            return
+        self.state = RuntimeState.INIT_FAILED
+        responder.send(202, _JSON, _ACCEPTED)
+        error_type = error_type_of(request.headers.get(_ERROR_TYPE_HEADER, ""), "Runtime.Unknown")
+        self._events.runtime_init_failed(request.body, error_type)
+
+    def _refuse_transition(self, responder: Responder, after: str) -> None:
+        message = (
+            f"State transition from {self.state} to {after} failed for runtime. "
+            "Error: State transition is not allowed"
+        )
+        _refuse(responder, 403, "InvalidStateTransition", message)
+
+
+def error_type_of(header: str, otherwise: str = "Function.Unknown") -> str:
+    """The error type as the platform repeats it: only Runtime.X and Function.X pass."""
+    return header if _ERROR_TYPE.fullmatch(header) else otherwise
+
+
+def event_headers(
+    request: RequestId,
+    deadline_ms: int,
+    invoked_arn: str,
+    trace_id: str,
+    client_context: str | None,
+) -> tuple[tuple[str, str], ...]:
+    """The headers of `next`, for one invoke."""
+    headers = (
+        ("Content-Type", "application/json"),
+        ("Lambda-Runtime-Aws-Request-Id", request),
+        ("Lambda-Runtime-Deadline-Ms", str(deadline_ms)),
+        ("Lambda-Runtime-Invoked-Function-Arn", invoked_arn),
+        ("Lambda-Runtime-Trace-Id", trace_id),
+    )
+    if client_context is None:
+        return headers
+    return (*headers, ("Lambda-Runtime-Client-Context", _one_line(client_context)))
+
+
+def _one_line(json_text: str) -> str:
+    """JSON text that fits a header: ASCII, and no line breaks (they could forge headers)."""
+    if json_text.isascii() and not any(c in json_text for c in "\r\n\0"):
+        return json_text
+    return json.dumps(json.loads(json_text))
+
+
+def _refuse(responder: Responder, status: int, error_type: str, message: str) -> None:
+    body = msgspec.json.encode({"errorMessage": message, "errorType": error_type})
+    headers: Iterable[tuple[str, str]] = _JSON
+    responder.send(status, headers, body + b"\n")
+
+
+def _unbase64(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error:
+        return text.encode("latin-1")

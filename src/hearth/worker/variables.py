@@ -1,0 +1,82 @@
+"""Which environment variables does a function see? Lambda's, and nothing of the host's.
+
+Precedence, low to high: the customer's, the credentials, the runtime's, the platform's reserved
+ones. Source: https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html and
+variables recorded in AWS's own environments.
+"""
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from hearth.model.functions import FunctionVersion
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where things are, as the function sees them."""
+
+    api_address: str
+    task: str
+    runtime: str
+    lang: str
+    tmp: str
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Temporary ones, made for one environment; nothing else knows them."""
+
+    access_key: str
+    secret_key: str
+    session_token: str
+
+    @classmethod
+    def fresh(cls) -> "Credentials":
+        alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
+        name = "".join(secrets.choice(alphabet) for _ in range(16))
+        return cls(f"ASIA{name}", secrets.token_urlsafe(30), secrets.token_urlsafe(96))
+
+
+def variables(
+    function: FunctionVersion,
+    place: Place,
+    credentials: Credentials,
+    log_stream: str,
+    runtime_variables: Mapping[str, str],
+) -> dict[str, str]:
+    """All variables of one environment of `function`."""
+    key = function.key
+    defaults = {
+        "LANG": "en_US.UTF-8",
+        "TZ": ":UTC",
+        "PATH": f"{place.lang}/bin:/usr/local/bin:/usr/bin/:/bin:/opt/bin",
+        "LD_LIBRARY_PATH": (
+            f"{place.lang}/lib:/lib64:/usr/lib64:{place.runtime}:{place.runtime}/lib:"
+            f"{place.task}:{place.task}/lib:/opt/lib"
+        ),
+        "AWS_XRAY_CONTEXT_MISSING": "LOG_ERROR",
+        "AWS_XRAY_DAEMON_ADDRESS": "169.254.100.1:2000",
+        "_AWS_XRAY_DAEMON_ADDRESS": "169.254.100.1",
+        "_AWS_XRAY_DAEMON_PORT": "2000",
+    }
+    if place.tmp != "/tmp":  # only without a sandbox: there /tmp is the host's
+        defaults["TMPDIR"] = place.tmp
+    reserved = {
+        "AWS_ACCESS_KEY_ID": credentials.access_key,
+        "AWS_SECRET_ACCESS_KEY": credentials.secret_key,
+        "AWS_SESSION_TOKEN": credentials.session_token,
+        "AWS_REGION": key.region,
+        "AWS_DEFAULT_REGION": key.region,
+        "AWS_LAMBDA_FUNCTION_NAME": key.name,
+        "AWS_LAMBDA_FUNCTION_VERSION": function.version,
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory_mb),
+        "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+        "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{key.name}",
+        "AWS_LAMBDA_LOG_STREAM_NAME": log_stream,
+        "AWS_LAMBDA_RUNTIME_API": place.api_address,
+        "LAMBDA_TASK_ROOT": place.task,
+        "LAMBDA_RUNTIME_DIR": place.runtime,
+        "_HANDLER": function.handler,
+    }
+    return defaults | dict(runtime_variables) | dict(function.environment) | reserved

@@ -1,0 +1,223 @@
+"""What does one host do? Makes, feeds and ends the execution environments on this machine.
+
+Placement asks it to start and stop sandboxes; the front end sends it payloads directly.
+"""
+
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from hearth.base.clock import Clock
+from hearth.base.jobs import Jobs
+from hearth.base.log import Log
+from hearth.model.errors import InternalFailure
+from hearth.model.functions import FunctionVersion
+from hearth.model.ids import SandboxId, WorkerId
+from hearth.model.invocations import Invocation, InvokeResult
+from hearth.model.launch import EntryPointInvalid, RuntimePlan
+from hearth.model.logs import LogGroup, stream_name
+from hearth.model.workers import WorkerLoad
+from hearth.worker.environment import ExecutionEnvironment, Launch, describe
+from hearth.worker.report import Failure
+from hearth.worker.sandboxes.contract import (
+    Mount,
+    Program,
+    Sandbox,
+    SandboxBackend,
+    SandboxFailed,
+    SandboxSpec,
+)
+from hearth.worker.variables import Credentials, Place, variables
+
+log = Log("worker")
+
+TASK = "/var/task"
+RUNTIME = "/var/runtime"
+LANG = "/var/lang"
+
+
+class Runtimes(Protocol):
+    async def plan(self, function: FunctionVersion, code: Path) -> RuntimePlan: ...
+
+
+class Code(Protocol):
+    async def prepare(self, sha256: str) -> Path: ...
+
+
+class Logs(Protocol):
+    def append(self, group: LogGroup, stream: str, at_ms: int, lines: Sequence[bytes]) -> None: ...
+
+
+class StreamSink:
+    """One environment's log stream."""
+
+    def __init__(self, logs: Logs, group: LogGroup, stream: str, clock: Clock) -> None:
+        self._logs = logs
+        self._group = group
+        self._stream = stream
+        self._clock = clock
+
+    def append(self, lines: list[bytes]) -> None:
+        self._logs.append(self._group, self._stream, self._clock.epoch_ms(), lines)
+
+
+class Worker:
+    """All environments of this machine. One object per machine."""
+
+    def __init__(
+        self,
+        id_: WorkerId,
+        backend: SandboxBackend,
+        runtimes: Runtimes,
+        code: Code,
+        logs: Logs,
+        *,
+        capacity: "Capacity",
+        clock: Clock,
+        jobs: Jobs,
+    ) -> None:
+        self.id = id_
+        self._backend = backend
+        self._runtimes = runtimes
+        self._code = code
+        self._logs = logs
+        self._capacity = capacity
+        self._clock = clock
+        self._jobs = jobs
+        self._environments: dict[SandboxId, ExecutionEnvironment] = {}
+        self._starting: dict[SandboxId, int] = {}
+
+    async def start_sandbox(self, sandbox: SandboxId, function: FunctionVersion) -> None:
+        """Make an environment and run its Init phase. A function whose init fails has an
+        environment all the same: its first invoke tries again and is told.
+
+        Raises InvalidRuntime if this machine cannot run the function, InternalFailure if the
+        sandbox could not be made.
+        """
+        self._starting[sandbox] = function.memory_mb
+        try:
+            environment = await self._make(sandbox, function)
+            try:
+                await environment.start()
+            except BaseException:
+                await environment.stop()
+                raise
+            self._environments[sandbox] = environment
+        except SandboxFailed as error:
+            log.error("sandbox failed to start", sandbox=sandbox, error=error)
+            raise InternalFailure("The execution environment could not be started.") from error
+        finally:
+            del self._starting[sandbox]
+
+    async def _make(self, sandbox: SandboxId, function: FunctionVersion) -> ExecutionEnvironment:
+        code = await self._code.prepare(function.code.sha256)
+        refusal: Failure | None = None
+        plan: RuntimePlan | None = None
+        try:
+            plan = await self._runtimes.plan(function, code)
+        except EntryPointInvalid as error:
+            refusal = Failure("error", "Runtime.InvalidEntrypoint", str(error))
+        spec = SandboxSpec(sandbox=sandbox, memory_mb=function.memory_mb, tmp_mb=function.tmp_mb)
+        made = await self._backend.create(spec)
+        stream = stream_name(self._clock.utc(), function.version, secrets.token_hex(16))
+        if plan is None:
+            launch = Launch(program=None, refusal=refusal)
+        else:
+            program = _program(made, function, plan, code, stream)
+            launch = Launch(program=program, init_line=plan.init_line)
+        sink = StreamSink(self._logs, LogGroup.of_function(function.key), stream, self._clock)
+        return ExecutionEnvironment(made, function, launch, sink, self._clock, self._jobs)
+
+    async def run(
+        self, sandbox: SandboxId, invocation: Invocation, released: Callable[[bool], None]
+    ) -> InvokeResult:
+        """Run one invoke in one sandbox; see ExecutionEnvironment.run."""
+        environment = self._environments.get(sandbox)
+        if environment is None:
+            released(False)
+            raise InternalFailure("The execution environment is gone.")
+        return await environment.run(invocation, released)
+
+    async def stop_sandbox(self, sandbox: SandboxId) -> None:
+        """End it, whatever it does; nothing is left of it. Unknown ones are none of our worry."""
+        environment = self._environments.pop(sandbox, None)
+        if environment is not None:
+            await environment.stop()
+
+    async def stop_all(self) -> None:
+        for sandbox in list(self._environments):
+            await self.stop_sandbox(sandbox)
+
+    def flush_logs(self) -> None:
+        """Hand on the lines of invokes that run long without printing. Called now and then."""
+        for environment in self._environments.values():
+            environment.flush()
+
+    def load(self) -> WorkerLoad:
+        committed = sum(e.function.memory_mb for e in self._environments.values())
+        return WorkerLoad(
+            memory_mb=self._capacity.memory_mb,
+            available_mb=self._capacity.available_mb(),
+            committed_mb=committed + sum(self._starting.values()),
+            sandboxes=len(self._environments) + len(self._starting),
+            starting=len(self._starting),
+            starting_max=self._capacity.starting_max,
+            cpu_count=self._capacity.cpu_count,
+        )
+
+    def describe(self) -> Mapping[SandboxId, Mapping[str, object]]:
+        """Per sandbox: state, memory, invokes."""
+        return {id_: describe(environment) for id_, environment in self._environments.items()}
+
+
+class Capacity(Protocol):
+    """What this machine has for functions."""
+
+    @property
+    def memory_mb(self) -> int: ...
+
+    @property
+    def cpu_count(self) -> int: ...
+
+    @property
+    def starting_max(self) -> int: ...
+
+    def available_mb(self) -> int: ...
+
+
+def _program(
+    sandbox: Sandbox, function: FunctionVersion, plan: RuntimePlan, code: Path, stream: str
+) -> Program:
+    task = Mount(code, TASK)
+    mounts = [task]
+    places = {"task": sandbox.inside(task), "runtime": RUNTIME, "lang": LANG}
+    for name, directory, destination in (
+        ("runtime", plan.runtime_directory, RUNTIME),
+        ("lang", plan.lang_directory, LANG),
+    ):
+        if directory is not None:
+            mount = Mount(directory, destination)
+            mounts.append(mount)
+            places[name] = sandbox.inside(mount)
+    place = Place(
+        api_address=sandbox.api_address,
+        task=places["task"],
+        runtime=places["runtime"],
+        lang=places["lang"],
+        tmp=sandbox.tmp_directory,
+    )
+    extra = {name: _placed(text, places) for name, text in plan.variables.items()}
+    return Program(
+        argv=tuple(_placed(text, places) for text in plan.argv),
+        environment=variables(function, place, Credentials.fresh(), stream, extra),
+        working_directory=places["task"],
+        mounts=tuple(mounts),
+    )
+
+
+def _placed(text: str, places: Mapping[str, str]) -> str:
+    """`text` with {task}, {runtime} and {lang} filled in; nothing else in it is touched."""
+    for name, path in places.items():
+        text = text.replace(f"{{{name}}}", path)
+    return text
