@@ -4,7 +4,7 @@ import re
 from enum import Enum, auto
 from typing import Final
 
-from hearth.base.http1_fields import HttpRefusal, parse_fields
+from hearth.base.http1_fields import HttpRefusal, parse_fields, split_lines
 
 SIZE_LINE_BYTES_MAX: Final = 4_096
 EXTENSION_BYTES_MAX: Final = 65_536
@@ -119,6 +119,5 @@ class ChunkedBody:
         if end < 0:
             self._scanned = max(0, length)
             return pos
-        lines = str(buffer[pos:end], "latin-1").split("\r\n")
-        self._trailers = parse_fields(lines)
+        self._trailers = parse_fields(split_lines(buffer[pos:end]))
         return end + 4

@@ -17,7 +17,7 @@ from enum import Enum, auto
 from typing import Final
 
 from hearth.base.http1_chunked import ChunkedBody
-from hearth.base.http1_fields import HttpRefusal, parse_fields
+from hearth.base.http1_fields import HttpRefusal, parse_fields, split_lines
 
 LENGTH_DIGITS_MAX: Final = 18
 HEADERS_MAX: Final = 256
@@ -167,11 +167,10 @@ class RequestParser:
             return False
         self._scanned = 0
         self._pos = end + 4
-        self._read_head(str(buffer[start:end], "latin-1"))
+        self._read_head(split_lines(buffer[start:end]))
         return True
 
-    def _read_head(self, text: str) -> None:
-        lines = text.split("\r\n")
+    def _read_head(self, lines: list[str]) -> None:
         if len(lines) > HEADERS_MAX:
             raise HttpRefusal(431, "Too many header fields.")
         try:
@@ -182,7 +181,7 @@ class RequestParser:
             raise HttpRefusal(400, "Malformed request line.")
         self.is_old = is_old = version != "HTTP/1.1" and _is_http_1_0(version)
         del lines[0]
-        headers = parse_fields(lines, target)
+        headers = parse_fields(lines)
         if "\t" in target:
             raise HttpRefusal(400, "Malformed request target.")
         if target[:1] != "/":
