@@ -85,7 +85,6 @@ class HttpServer:
         self.draining = False
         self._connections: set[Connection] = set()
         self._server: asyncio.Server | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._sweep: asyncio.TimerHandle | None = None
         self._sweep_s = _sweep_s(limits)
         self._empty: asyncio.Future[None] | None = None
@@ -98,7 +97,7 @@ class HttpServer:
     async def start(self, sock: socket.socket) -> None:
         """Accept on `sock`: bound, TCP or unix. The server owns it from now on."""
         assert self._server is None, "started twice"
-        self._loop = loop = asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
         if sock.family == socket.AF_UNIX:
             self._server = await loop.create_unix_server(self._accept, sock=sock, backlog=BACKLOG)
         else:
@@ -128,10 +127,9 @@ class HttpServer:
 
     def opened(self, connection: Connection) -> bool:
         """A connection tells of itself. False: there are too many, or the server is ending."""
-        assert self._loop is not None
         self._connections.add(connection)
         if self._sweep is None:
-            self._sweep = self._loop.call_later(self._sweep_s, self._look_for_the_overdue)
+            self._schedule_sweep()
         return len(self._connections) <= self.limits.connections_max and not self.draining
 
     def closed(self, connection: Connection) -> None:
@@ -148,14 +146,18 @@ class HttpServer:
     def _accept(self) -> Connection:
         return Connection(self)
 
+    def _schedule_sweep(self) -> None:
+        """Only while there is somebody to look at: an idle server does not wake the machine."""
+        loop = asyncio.get_running_loop()
+        self._sweep = loop.call_later(self._sweep_s, self._look_for_the_overdue)
+
     def _look_for_the_overdue(self) -> None:
-        assert self._loop is not None
-        now_s = self._loop.time()
+        now_s = asyncio.get_running_loop().time()
         for connection in list(self._connections):
             connection.sweep(now_s)
         self._sweep = None
         if self._connections:
-            self._sweep = self._loop.call_later(self._sweep_s, self._look_for_the_overdue)
+            self._schedule_sweep()
 
     async def _wait_empty(self, timeout_s: float | None) -> None:
         """Return when no connection is left, or after `timeout_s`."""
