@@ -1,0 +1,1 @@
+"""Which functions exist? Their metadata in the engine, their packages, and who may change them."""

@@ -1,0 +1,226 @@
+"""CreateFunction, GetFunction, GetFunctionConfiguration, ListFunctions, UpdateFunctionCode,
+UpdateFunctionConfiguration, DeleteFunction: from the model's members to the room, and back.
+
+Source: https://docs.aws.amazon.com/lambda/latest/api/API_FunctionConfiguration.html. Which
+members are there, and when, was taken from recorded answers: no LastUpdateStatus while a new
+function is Pending, no states in ListFunctions, no Environment unless one was ever given.
+"""
+
+import base64
+import hashlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from hearth.api.operation import Operation, OperationRequest, OperationResponse
+from hearth.api.operations.addresses import addressed, addressed_latest
+from hearth.api.operations.unsupported import check_supported, log_group
+from hearth.control.functions import Functions
+from hearth.control.requests import CreateFunction, UpdateCode, UpdateConfiguration
+from hearth.model import limits
+from hearth.model.errors import InvalidParameterValue
+from hearth.model.functions import Architecture, FunctionVersion, State
+from hearth.model.ids import LATEST
+
+Members = Mapping[str, Any]
+CodeLocation = Callable[[OperationRequest, FunctionVersion], str]
+"""A link from which the caller can download the package."""
+
+
+def operations(
+    functions: Functions, code_location: CodeLocation | None = None
+) -> tuple[Operation, ...]:
+    """Without `code_location`, GetFunction answers no `Code.Location`."""
+    handlers = _Handlers(functions, code_location)
+    return (
+        Operation("lambda", "CreateFunction", handlers.create),
+        Operation("lambda", "GetFunction", handlers.get),
+        Operation("lambda", "GetFunctionConfiguration", handlers.get_configuration),
+        Operation("lambda", "ListFunctions", handlers.list_page),
+        Operation("lambda", "UpdateFunctionCode", handlers.update_code),
+        Operation("lambda", "UpdateFunctionConfiguration", handlers.update_configuration),
+        Operation("lambda", "DeleteFunction", handlers.delete),
+    )
+
+
+class _Handlers:
+    def __init__(self, functions: Functions, code_location: CodeLocation | None) -> None:
+        self._functions = functions
+        self._code_location = code_location
+
+    async def create(self, request: OperationRequest) -> OperationResponse:
+        members = request.members
+        key = addressed_latest(request, "CreateFunction")
+        check_supported(members, key.name)
+        function = await self._functions.create(
+            CreateFunction(
+                key=key,
+                runtime=members.get("Runtime"),
+                handler=members.get("Handler"),
+                role=members["Role"],
+                package=members["Code"].get("ZipFile"),
+                description=members.get("Description", ""),
+                timeout_s=members.get("Timeout", limits.TIMEOUT_S_DEFAULT),
+                memory_mb=members.get("MemorySize", limits.MEMORY_MB_DEFAULT),
+                tmp_mb=_tmp_mb(members) or limits.TMP_MB_DEFAULT,
+                architecture=_architecture(members) or Architecture.X86_64,
+                environment=_environment(members),
+                tags=members.get("Tags") or {},
+            )
+        )
+        return OperationResponse(members=configuration(function))
+
+    async def get(self, request: OperationRequest) -> OperationResponse:
+        function, qualifier = await self._addressed(request, "GetFunction")
+        code = {"RepositoryType": "S3"}
+        if self._code_location is not None:
+            code["Location"] = self._code_location(request, function)
+        answer: dict[str, Any] = {
+            "Configuration": configuration(function, qualifier),
+            "Code": code,
+        }
+        if function.tags:
+            answer["Tags"] = dict(function.tags)
+        return OperationResponse(members=answer)
+
+    async def get_configuration(self, request: OperationRequest) -> OperationResponse:
+        function, qualifier = await self._addressed(request, "GetFunctionConfiguration")
+        return OperationResponse(members=configuration(function, qualifier))
+
+    async def list_page(self, request: OperationRequest) -> OperationResponse:
+        """A function has one version so far, so FunctionVersion=ALL only changes the ARNs."""
+        members, caller = request.members, request.caller
+        qualifier = LATEST if members.get("FunctionVersion") == "ALL" else None
+        if members.get("MasterRegion") is not None:
+            if qualifier is None:
+                raise InvalidParameterValue("MasterRegion requires FunctionVersion ALL.")
+            # Only Lambda@Edge replicas have a master, and there are none.
+            return OperationResponse(members={"Functions": []})
+        page = self._functions.list(
+            caller.account,
+            caller.region,
+            marker=members.get("Marker"),
+            items_max=members.get("MaxItems"),
+        )
+        answer: dict[str, Any] = {
+            "Functions": [_configured(function, qualifier) for function in page.functions]
+        }
+        if page.next_marker is not None:
+            answer["NextMarker"] = page.next_marker
+        return OperationResponse(members=answer)
+
+    async def update_code(self, request: OperationRequest) -> OperationResponse:
+        members = request.members
+        key = addressed_latest(request, "UpdateFunctionCode")
+        check_supported(members, key.name)
+        function = await self._functions.update_code(
+            UpdateCode(
+                key=key,
+                package=members.get("ZipFile"),
+                architecture=_architecture(members),
+                revision_id=members.get("RevisionId"),
+                dry_run=bool(members.get("DryRun")),
+            )
+        )
+        return OperationResponse(members=configuration(function))
+
+    async def update_configuration(self, request: OperationRequest) -> OperationResponse:
+        members = request.members
+        key = addressed_latest(request, "UpdateFunctionConfiguration")
+        check_supported(members, key.name)
+        function = await self._functions.update_configuration(
+            UpdateConfiguration(
+                key=key,
+                runtime=members.get("Runtime"),
+                handler=members.get("Handler"),
+                role=members.get("Role"),
+                description=members.get("Description"),
+                timeout_s=members.get("Timeout"),
+                memory_mb=members.get("MemorySize"),
+                tmp_mb=_tmp_mb(members),
+                environment=_environment(members),
+                revision_id=members.get("RevisionId"),
+            )
+        )
+        return OperationResponse(members=configuration(function))
+
+    async def delete(self, request: OperationRequest) -> OperationResponse:
+        """204, as AWS answers it; the model has 200 and carries the status as a member."""
+        key, qualifier = addressed(request, "DeleteFunction")
+        await self._functions.delete(key, qualifier)
+        return OperationResponse(status=204)
+
+    async def _addressed(
+        self, request: OperationRequest, action: str
+    ) -> tuple[FunctionVersion, str | None]:
+        key, qualifier = addressed(request, action)
+        return await self._functions.get(key, qualifier), qualifier
+
+
+def configuration(function: FunctionVersion, qualifier: str | None = None) -> dict[str, Any]:
+    """A FunctionConfiguration with its states; `qualifier` as the caller gave it."""
+    members = _configured(function, qualifier) | {
+        "RuntimeVersionConfig": {"RuntimeVersionArn": _runtime_version_arn(function)},
+        "State": str(function.state),
+        "StateReason": function.state_reason,
+        "StateReasonCode": function.state_reason_code,
+    }
+    if function.state is not State.PENDING:
+        members |= {
+            "LastUpdateStatus": str(function.update_status),
+            "LastUpdateStatusReason": function.update_reason,
+            "LastUpdateStatusReasonCode": function.update_reason_code,
+        }
+    return {name: value for name, value in members.items() if value is not None}
+
+
+def _configured(function: FunctionVersion, qualifier: str | None) -> dict[str, Any]:
+    """What ListFunctions shows of a function."""
+    members = {
+        "FunctionName": function.key.name,
+        "FunctionArn": function.key.arn(qualifier),
+        "Runtime": function.runtime,
+        "Role": function.role,
+        "Handler": function.handler,
+        "CodeSize": function.code.size_bytes,
+        "Description": function.description,
+        "Timeout": function.timeout_s,
+        "MemorySize": function.memory_mb,
+        "LastModified": function.last_modified,
+        "CodeSha256": base64.b64encode(bytes.fromhex(function.code.sha256)).decode(),
+        "Version": function.version,
+        "TracingConfig": {"Mode": "PassThrough"},
+        "RevisionId": function.revision_id,
+        "PackageType": "Zip",
+        "Architectures": [str(function.architecture)],
+        "EphemeralStorage": {"Size": function.tmp_mb},
+        "SnapStart": {"ApplyOn": "None", "OptimizationStatus": "Off"},
+        "LoggingConfig": {"LogFormat": "Text", "LogGroup": log_group(function.key.name)},
+    }
+    if function.environment_given:
+        members["Environment"] = {"Variables": dict(function.environment)}
+    return members
+
+
+def _runtime_version_arn(function: FunctionVersion) -> str:
+    """AWS names a runtime's build by a digest. Ours has no builds: the digest is of its name."""
+    digest = hashlib.sha256(function.runtime.encode()).hexdigest()
+    return f"arn:aws:lambda:{function.key.region}::runtime:{digest}"
+
+
+def _environment(members: Members) -> Mapping[str, str] | None:
+    """None where no Environment was given; an empty one takes all variables away."""
+    environment = members.get("Environment")
+    if environment is None:
+        return None
+    variables: Mapping[str, str] = environment.get("Variables") or {}
+    return variables
+
+
+def _tmp_mb(members: Members) -> int | None:
+    size: int | None = (members.get("EphemeralStorage") or {}).get("Size")
+    return size
+
+
+def _architecture(members: Members) -> Architecture | None:
+    names = members.get("Architectures")
+    return Architecture(names[0]) if names else None

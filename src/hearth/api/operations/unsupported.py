@@ -1,0 +1,83 @@
+"""Which settings of a function can this Hearth not honour yet? They are refused, by name.
+
+A setting that is accepted and then has no effect is the worst answer: the caller believes in
+what is not there. What only repeats the default (an empty list, PassThrough) is accepted, since
+tools send it. Each row goes when its feature comes.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from hearth.model.errors import InvalidParameterValue
+
+Members = Mapping[str, Any]
+_IsDefault = Callable[[Any], bool]
+
+
+def _empty(value: Any) -> bool:
+    """Nothing in it, at any depth: `{}`, `[]`, `""`, false, `{"SubnetIds": []}`."""
+    if isinstance(value, Mapping):
+        return all(_empty(part) for part in value.values())
+    return not value
+
+
+def _is(**defaults: Any) -> _IsDefault:
+    """A structure in which every member, if given, has the value that it has by default."""
+    return lambda value: all(part in (defaults.get(name), None) for name, part in value.items())
+
+
+def _equals(default: Any) -> _IsDefault:
+    return lambda value: value == default
+
+
+def _never(_value: Any) -> bool:
+    return False
+
+
+_DEFAULTS: Final[Mapping[str, _IsDefault]] = {
+    "AcceleratorConfig": _never,
+    "CapacityProviderConfig": _never,
+    "CodeSigningConfigArn": _empty,
+    "DeadLetterConfig": _empty,
+    "DurableConfig": _never,
+    "FileSystemConfigs": _empty,
+    "ImageConfig": _empty,
+    "ImageUri": _empty,
+    "KMSKeyArn": _empty,
+    "Layers": _empty,
+    "PackageType": _equals("Zip"),
+    "Publish": _empty,
+    "PublishTo": _never,
+    "RuntimeConfig": _never,
+    "S3Bucket": _empty,
+    "S3Key": _empty,
+    "S3ObjectStorageMode": _equals("COPY"),
+    "S3ObjectVersion": _empty,
+    "SnapStart": _is(ApplyOn="None"),
+    "SourceKMSKeyArn": _empty,
+    "TenancyConfig": _never,
+    "TracingConfig": _is(Mode="PassThrough"),
+    "VpcConfig": _empty,
+}
+
+
+def check_supported(members: Members, function_name: str) -> None:
+    """Raises InvalidParameterValue that names the first member that would have no effect."""
+    for name, value in {**members, **members.get("Code", {})}.items():
+        is_default = _DEFAULTS.get(name)
+        if is_default is not None and value is not None and not is_default(value):
+            raise unsupported(name)
+    logging = members.get("LoggingConfig") or {}
+    if not _is(LogFormat="Text", LogGroup=log_group(function_name))(logging):
+        raise unsupported("LoggingConfig")
+    if members.get("Runtime") == "custom":
+        raise unsupported("Runtime custom")
+
+
+def unsupported(member: str) -> InvalidParameterValue:
+    return InvalidParameterValue(f"{member} is not supported by this version of Hearth.")
+
+
+def log_group(function_name: str) -> str:
+    """Where a function logs unless it is told otherwise."""
+    return f"/aws/lambda/{function_name}"

@@ -1,0 +1,161 @@
+"""How is a function stored in the engine? Its key and its bytes, readable by later versions.
+
+A record is JSON with the number of its format. Rules that keep old state readable:
+
+- a new member comes with a default, and the format stays;
+- a member that changes its meaning raises FORMAT and gets a step in MIGRATIONS;
+- a record of a newer format is refused, never half understood; members nobody knows are left out.
+
+Key: `fn.<account>.<region>.<name>`; each is one token of the engine's alphabet.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from hearth.model import limits
+from hearth.model.functions import Architecture, Code, FunctionVersion, State, UpdateStatus
+from hearth.model.ids import LATEST, AccountId, FunctionKey, FunctionName, Region
+
+FORMAT: Final = 1
+PREFIX: Final = "fn"
+_TOKEN = re.compile(r"[a-zA-Z0-9_-]+")
+
+Migration = Callable[[dict[str, Any]], dict[str, Any]]
+MIGRATIONS: Final[Mapping[int, Migration]] = {}
+"""From the format of the key to the next one."""
+
+
+class UnreadableRecord(Exception):
+    """Not a record, or one that a newer Hearth wrote."""
+
+
+class _Record(msgspec.Struct, kw_only=True):
+    format: int = FORMAT
+    account: str
+    region: str
+    name: str
+    version: str = LATEST
+    runtime: str
+    handler: str
+    role: str
+    sha256: str
+    size_bytes: int
+    description: str = ""
+    timeout_s: int = limits.TIMEOUT_S_DEFAULT
+    memory_mb: int = limits.MEMORY_MB_DEFAULT
+    tmp_mb: int = limits.TMP_MB_DEFAULT
+    architecture: Architecture = Architecture.X86_64
+    environment: dict[str, str] = {}
+    environment_given: bool = False
+    tags: dict[str, str] = {}
+    state: State
+    state_reason: str | None = None
+    state_reason_code: str | None = None
+    update_status: UpdateStatus
+    update_reason: str | None = None
+    update_reason_code: str | None = None
+    last_modified: str
+    revision_id: str
+    instance_id: str
+
+
+def entry_key(key: FunctionKey) -> str | None:
+    """The engine's key, or None where no function can have that name."""
+    tokens = (key.account, key.region, key.name)
+    if not all(_TOKEN.fullmatch(token) for token in tokens):
+        return None
+    return ".".join((PREFIX, *tokens))
+
+
+def function_key(entry: str) -> FunctionKey | None:
+    """The inverse of entry_key(); None where the key is not a function's."""
+    tokens = entry.split(".")
+    if len(tokens) != 4 or tokens[0] != PREFIX:
+        return None
+    return FunctionKey(AccountId(tokens[1]), Region(tokens[2]), FunctionName(tokens[3]))
+
+
+def encode(function: FunctionVersion) -> bytes:
+    key, code = function.key, function.code
+    return msgspec.json.encode(
+        _Record(
+            account=key.account,
+            region=key.region,
+            name=key.name,
+            version=function.version,
+            runtime=function.runtime,
+            handler=function.handler,
+            role=function.role,
+            sha256=code.sha256,
+            size_bytes=code.size_bytes,
+            description=function.description,
+            timeout_s=function.timeout_s,
+            memory_mb=function.memory_mb,
+            tmp_mb=function.tmp_mb,
+            architecture=function.architecture,
+            environment=dict(function.environment),
+            environment_given=function.environment_given,
+            tags=dict(function.tags),
+            state=function.state,
+            state_reason=function.state_reason,
+            state_reason_code=function.state_reason_code,
+            update_status=function.update_status,
+            update_reason=function.update_reason,
+            update_reason_code=function.update_reason_code,
+            last_modified=function.last_modified,
+            revision_id=function.revision_id,
+            instance_id=function.instance_id,
+        )
+    )
+
+
+def decode(value: bytes) -> FunctionVersion:
+    """Raises UnreadableRecord."""
+    try:
+        record = msgspec.convert(_migrated(value), _Record)
+    except msgspec.MsgspecError as error:
+        raise UnreadableRecord("not a function's record") from error
+    return FunctionVersion(
+        key=FunctionKey(
+            AccountId(record.account), Region(record.region), FunctionName(record.name)
+        ),
+        version=record.version,
+        runtime=record.runtime,
+        handler=record.handler,
+        role=record.role,
+        code=Code(sha256=record.sha256, size_bytes=record.size_bytes),
+        description=record.description,
+        timeout_s=record.timeout_s,
+        memory_mb=record.memory_mb,
+        tmp_mb=record.tmp_mb,
+        architecture=record.architecture,
+        environment=record.environment,
+        environment_given=record.environment_given,
+        tags=record.tags,
+        state=record.state,
+        state_reason=record.state_reason,
+        state_reason_code=record.state_reason_code,
+        update_status=record.update_status,
+        update_reason=record.update_reason,
+        update_reason_code=record.update_reason_code,
+        last_modified=record.last_modified,
+        revision_id=record.revision_id,
+        instance_id=record.instance_id,
+    )
+
+
+def _migrated(value: bytes) -> dict[str, Any]:
+    members = msgspec.json.decode(value, type=dict[str, Any])
+    format_now = members.get("format")
+    if not isinstance(format_now, int) or format_now > FORMAT:
+        raise UnreadableRecord(f"a record of format {format_now!r}; this Hearth knows {FORMAT}")
+    while format_now < FORMAT:
+        step = MIGRATIONS.get(format_now)
+        if step is None:
+            raise UnreadableRecord(f"a record of format {format_now!r} that nobody ever wrote")
+        members = step(members)
+        format_now += 1
+    return members | {"format": FORMAT}

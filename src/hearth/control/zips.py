@@ -1,0 +1,43 @@
+"""Is this upload a package that Lambda would take? Judged before anything is stored.
+
+Texts: recorded and documented answers of CreateFunction and UpdateFunctionCode.
+Limits: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+"""
+
+import io
+from typing import Final
+
+from hearth.base.archives import ArchiveTooLarge, BadArchive, EntryKind, open_archive
+from hearth.base.log import Log
+from hearth.model.errors import InvalidParameterValue, RequestEntityTooLarge
+from hearth.model.limits import UNZIPPED_BYTES_MAX, ZIPPED_BYTES_MAX
+
+log = Log("control")
+
+EMPTY: Final = "Uploaded file must be a non-empty zip"
+BROKEN: Final = "Could not unzip uploaded file. Please check your file, then try to upload again."
+
+
+def check_zip(package: bytes) -> None:
+    """Inflate the whole package in memory, a piece at a time; slow, so call it in a thread.
+
+    Raises InvalidParameterValue or RequestEntityTooLarge with AWS's text.
+    """
+    if not package:
+        raise InvalidParameterValue(EMPTY)
+    if len(package) > ZIPPED_BYTES_MAX:
+        raise RequestEntityTooLarge(f"Zipped size must be smaller than {ZIPPED_BYTES_MAX} bytes")
+    try:
+        with open_archive(io.BytesIO(package)) as archive:
+            if not any(entry.kind is not EntryKind.DIRECTORY for entry in archive.entries):
+                raise InvalidParameterValue(EMPTY)
+            for _entry, content in archive.inflate(UNZIPPED_BYTES_MAX - 1):
+                for _chunk in content:
+                    pass
+    except ArchiveTooLarge as error:
+        raise InvalidParameterValue(
+            f"Unzipped size must be smaller than {UNZIPPED_BYTES_MAX} bytes"
+        ) from error
+    except BadArchive as error:
+        log.info("package refused", reason=str(error))
+        raise InvalidParameterValue(BROKEN) from error
