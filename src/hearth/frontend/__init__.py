@@ -1,0 +1,1 @@
+"""The synchronous invoke path: resolve, count, reserve, run."""

@@ -1,0 +1,1 @@
+"""On which worker does a new sandbox start?"""

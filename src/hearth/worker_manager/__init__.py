@@ -1,0 +1,1 @@
+"""Which sandbox serves which invoke: idle, busy, finishing, starting."""

@@ -1,0 +1,129 @@
+"""The synchronous invoke path, top to bottom: resolve, count, reserve, run.
+
+Warm, this is one coroutine: no task, no future of its own, no I/O before the payload goes to the
+worker. What an invoke holds, a lease and a sandbox, is in its Visit, whose `with` gives it back
+whatever happens; from `run` on that is up to the worker, which says when the sandbox is free.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from hearth.base.clock import Clock
+from hearth.frontend.resolve import Functions, resolve
+from hearth.frontend.turns import Lease, Turns
+from hearth.frontend.visit import Visit
+from hearth.model.functions import FunctionVersion
+from hearth.model.ids import FunctionKey, SandboxId, WorkerId
+from hearth.model.invocations import Invocation, InvokeCall, InvokeResult
+
+
+class Counting(Protocol):
+    def acquire(self, function: FunctionKey, now_s: float) -> Lease:
+        """Raises TooManyRequests."""
+        ...
+
+
+class Reserved(Protocol):
+    """A sandbox that is ours for one invoke."""
+
+    @property
+    def sandbox(self) -> SandboxId: ...
+
+    @property
+    def worker(self) -> WorkerId: ...
+
+    @property
+    def invokes(self) -> int:
+        """This one included."""
+        ...
+
+    @property
+    def start_s(self) -> float: ...
+
+
+class Sandboxes(Protocol):
+    """What the front end needs of the worker manager."""
+
+    def take(self, function: FunctionVersion) -> Reserved | None: ...
+
+    async def wait(self, function: FunctionVersion) -> Reserved: ...
+
+    def responded(self, sandbox: SandboxId) -> None: ...
+
+    def released(self, sandbox: SandboxId, sandbox_is_good: bool) -> None: ...
+
+
+class Worker(Protocol):
+    async def run(
+        self, sandbox: SandboxId, invocation: Invocation, released: Callable[[bool], None]
+    ) -> InvokeResult:
+        """Returns when the answer is there.
+
+        Calls `released(sandbox_is_good)` exactly once, before or after that: when the sandbox can
+        take its next invoke, or never will; also if it raises or is cancelled.
+        """
+        ...
+
+
+class Invoker:
+    """Raises ServiceError for what the caller may see."""
+
+    def __init__(
+        self,
+        functions: Functions,
+        counting: Counting,
+        sandboxes: Sandboxes,
+        workers: Mapping[WorkerId, Worker],
+        clock: Clock,
+        new_trace_id: Callable[[], str],
+    ) -> None:
+        self._functions = functions
+        self._counting = counting
+        self._sandboxes = sandboxes
+        self._workers = workers
+        self._now_s = clock.monotonic_s
+        self._new_trace_id = new_trace_id
+        self._turns = Turns()
+
+    def dry_run(self, call: InvokeCall) -> None:
+        """Raises what `invoke` would before it counts."""
+        resolve(call, self._functions)
+
+    async def invoke(self, call: InvokeCall) -> InvokeResult:
+        """Run it. Its caller shields this from its own cancellation: functions run to the end."""
+        now_s = self._now_s
+        began_s = now_s()
+        function, arn = resolve(call, self._functions)
+        resolved_s = now_s()
+        lease = self._counting.acquire(function.key, resolved_s)
+        if has_waited := lease.is_waiting:
+            await self._turns.wait(lease)
+        with Visit(lease, self._turns, self._sandboxes, now_s) as visit:
+            if has_waited:  # time enough to be updated or deleted
+                function, arn = resolve(call, self._functions)
+            leased_s = now_s()
+            reserved = self._sandboxes.take(function) or await self._sandboxes.wait(function)
+            visit.sandbox = reserved.sandbox
+            reserved_s = now_s()
+            invocation = self._invocation(call, function, arn)
+            worker = self._workers[reserved.worker]
+            visit.is_running = True
+            result = await worker.run(reserved.sandbox, invocation, visit.released)
+        phases = result.phases
+        phases.resolve_s = resolved_s - began_s
+        phases.lease_s = leased_s - resolved_s
+        phases.wait_s = reserved_s - leased_s
+        phases.start_s = reserved.start_s if reserved.invokes == 1 else None
+        phases.run_s = now_s() - reserved_s
+        return result
+
+    def _invocation(self, call: InvokeCall, function: FunctionVersion, arn: str) -> Invocation:
+        return Invocation(
+            request=call.request,
+            function=function,
+            invoked_arn=arn,
+            payload=call.payload,
+            client_context=call.client_context,
+            trace_id=call.trace_id or self._new_trace_id(),
+            log_tail=call.log_tail,
+        )

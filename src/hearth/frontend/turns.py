@@ -1,0 +1,71 @@
+"""How does an invoke wait for a lease that is about to come back? All of that waiting is here."""
+
+import asyncio
+from typing import Final, Protocol
+
+from hearth.model.errors import ServiceError
+
+TURN_WAIT_S_MAX: Final = 0.05
+"""Counting lets nobody wait for leases that have been finishing for longer than this."""
+
+
+class Lease(Protocol):
+    """The right to run one invoke; counting supplies it."""
+
+    @property
+    def is_waiting(self) -> bool: ...
+
+    @property
+    def is_held(self) -> bool: ...
+
+    def give_up(self) -> ServiceError:
+        """Stop waiting; answers what to raise."""
+        ...
+
+    def finish(self, now_s: float) -> None: ...
+
+    def release(self) -> "Lease | None":
+        """Answers the waiting lease that is held from now on."""
+        ...
+
+
+class Turns:
+    """Who waits for which lease."""
+
+    def __init__(self) -> None:
+        self._turns: dict[Lease, asyncio.Future[ServiceError | None]] = {}
+
+    async def wait(self, lease: Lease) -> None:
+        """Return when `lease` is held. Raises what counting says if none came back in time."""
+        loop = asyncio.get_running_loop()
+        turn: asyncio.Future[ServiceError | None] = loop.create_future()
+        self._turns[lease] = turn
+        timer = loop.call_later(TURN_WAIT_S_MAX, self._expire, lease)
+        try:
+            error = await turn
+        except asyncio.CancelledError:
+            self._turns.pop(lease, None)
+            if lease.is_waiting:
+                lease.give_up()
+            elif lease.is_held:  # it came in the very turn of the loop in which the caller left
+                self.give_back(lease)
+            raise
+        finally:
+            timer.cancel()
+        if error is not None:
+            raise error
+
+    def give_back(self, lease: Lease) -> None:
+        """Release `lease` and wake who gets it."""
+        heir = lease.release()
+        while heir is not None:
+            turn = self._turns.pop(heir)
+            if not turn.done():
+                turn.set_result(None)
+                return
+            heir = heir.release()  # cancelled in this very turn of the loop: the next one
+
+    def _expire(self, lease: Lease) -> None:
+        turn = self._turns.pop(lease, None)
+        if turn is not None and not turn.done():
+            turn.set_result(lease.give_up())

@@ -1,0 +1,56 @@
+"""Functions and calls for tests: complete, valid, and short to write."""
+
+from dataclasses import replace
+from itertools import count
+from typing import Any
+
+from hearth.model.functions import Code, FunctionVersion, State
+from hearth.model.ids import (
+    DEFAULT_ACCOUNT,
+    DEFAULT_REGION,
+    Caller,
+    FunctionKey,
+    FunctionName,
+    FunctionReference,
+    RequestId,
+)
+from hearth.model.invocations import InvokeCall
+
+CALLER = Caller(
+    account=DEFAULT_ACCOUNT,
+    region=DEFAULT_REGION,
+    access_key="test",
+    user_arn=f"arn:aws:iam::{DEFAULT_ACCOUNT}:root",
+)
+
+_requests = count(1)
+
+
+def function_key(name: str) -> FunctionKey:
+    return FunctionKey(DEFAULT_ACCOUNT, DEFAULT_REGION, FunctionName(name))
+
+
+def function_version(name: str = "f", **changes: Any) -> FunctionVersion:
+    """An Active function; `changes` are fields of FunctionVersion."""
+    function = FunctionVersion(
+        key=function_key(name),
+        runtime="python3.11",
+        handler="app.handler",
+        role=f"arn:aws:iam::{DEFAULT_ACCOUNT}:role/r",
+        code=Code(sha256="0" * 64, size_bytes=1),
+        state=State.ACTIVE,
+        last_modified="2026-01-01T00:00:00.000+0000",
+        revision_id=f"revision-1-of-{name}",
+        instance_id=f"instance-of-{name}",
+    )
+    return replace(function, **changes)
+
+
+def invoke_call(reference: str = "f", **changes: Any) -> InvokeCall:
+    call = InvokeCall(
+        caller=CALLER,
+        reference=FunctionReference.parse(reference),
+        payload=b"{}",
+        request=RequestId(f"request-{next(_requests)}"),
+    )
+    return replace(call, **changes)

@@ -1,0 +1,138 @@
+"""The invoke path as a whole, in virtual time: real rooms, fake workers, and an auditor."""
+
+import asyncio
+import random
+from collections import Counter as Tally
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from itertools import count
+
+from fakes.invokes import function_version, invoke_call
+from fakes.virtual_time import VirtualClock
+from fakes.worker import FakeWorker, Habits
+from hearth.base.jobs import Jobs
+from hearth.counting.counter import Counter
+from hearth.frontend.invoke import Invoker
+from hearth.model.errors import ServiceError
+from hearth.model.functions import FunctionVersion
+from hearth.model.ids import FunctionKey, SandboxId, WorkerId
+from hearth.model.invocations import InvokeResult
+from hearth.placement.placement import Placement
+from hearth.worker_manager.manager import WorkerManager
+
+
+@dataclass
+class Audit:
+    """What nobody inside knows: how many invokes hold a sandbox, seen from the workers."""
+
+    running: int = 0
+    running_peak: int = 0
+    outcomes: Tally[str] = field(default_factory=Tally)
+    """`ok`, or the code of the error."""
+
+    def on_running(self, change: int) -> None:
+        self.running += change
+        self.running_peak = max(self.running_peak, self.running)
+
+
+class World:
+    """Everything wired, and loops running; see `world`."""
+
+    def __init__(
+        self,
+        jobs: Jobs,
+        *,
+        seed: int = 1,
+        workers: int = 1,
+        limit: int = 1_000,
+        keepalive_s: float = 600.0,
+        habits: Habits | None = None,
+    ) -> None:
+        self.rng = random.Random(seed)
+        self.clock = VirtualClock()
+        self.audit = Audit()
+        self.functions: dict[FunctionKey, FunctionVersion] = {}
+        numbers = count(1)
+        self.placement = Placement(
+            self.clock, lambda: SandboxId(f"s{next(numbers)}"), random.Random(seed + 1).random
+        )
+        self.manager = WorkerManager(self.placement, self.clock, jobs, keepalive_s)
+        self.counter = Counter(limit)
+        self.workers: dict[WorkerId, FakeWorker] = {}
+        self.invoker = Invoker(
+            self.functions,
+            self.counter,
+            self.manager,
+            self.workers,
+            self.clock,
+            lambda: "Root=1-0-0;Parent=0;Sampled=0",
+        )
+        for number in range(workers):
+            self.add_worker(f"w{number}", habits or Habits())
+        self.deploy(function_version())
+
+    def add_worker(self, name: str, habits: Habits) -> FakeWorker:
+        worker = FakeWorker(name, habits, random.Random(self.rng.random()))
+        worker.on_running = self.audit.on_running
+        worker.on_lost = self.manager.condemn
+        self.workers[worker.id] = worker
+        self.placement.register(worker)
+        return worker
+
+    @property
+    def worker(self) -> FakeWorker:
+        """The only one."""
+        (worker,) = self.workers.values()
+        return worker
+
+    def deploy(self, function: FunctionVersion) -> None:
+        self.functions[function.key] = function
+
+    async def invoke(self, name: str = "f") -> InvokeResult:
+        try:
+            result = await self.invoker.invoke(invoke_call(name))
+        except ServiceError as error:
+            self.audit.outcomes[error.code] += 1
+            raise
+        self.audit.outcomes["ok"] += 1
+        return result
+
+    async def attempt(self, name: str = "f") -> InvokeResult | None:
+        """invoke(), where an error is one of the outcomes to count."""
+        try:
+            return await self.invoke(name)
+        except ServiceError:
+            return None
+
+    def sandboxes(self) -> int:
+        return sum(len(worker.sandboxes) for worker in self.workers.values())
+
+    def check_quiet(self) -> None:
+        """Nothing runs, so nothing may be held by anybody."""
+        assert self.audit.running == 0
+        assert self.counter.in_use == 0, "concurrency leaked"
+        assert self.placement.queued == 0
+        states = {row.state for row in self.manager.sandboxes()}
+        assert states <= {"idle"}, states
+        known = {row.sandbox for row in self.manager.sandboxes()}
+        alive = {sandbox for worker in self.workers.values() for sandbox in worker.sandboxes}
+        assert alive == known, "a sandbox was lost from sight"
+        self.check_violations()
+
+    def check_violations(self) -> None:
+        assert [v for worker in self.workers.values() for v in worker.violations] == []
+        assert self.audit.running_peak <= self.counter.account_limit
+
+
+@asynccontextmanager
+async def world(**settings: object) -> AsyncIterator[World]:
+    """A World with its loops running. Leaving it audits that nothing went wrong unseen."""
+    async with Jobs() as jobs, asyncio.TaskGroup() as loops:
+        made = World(jobs, **settings)  # type: ignore[arg-type]
+        running = [loops.create_task(made.manager.run()), loops.create_task(made.placement.run())]
+        yield made
+        await asyncio.sleep(120.0)  # whatever is under way comes to its end
+        made.check_quiet()
+        for loop in running:
+            loop.cancel()
