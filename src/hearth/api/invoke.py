@@ -1,0 +1,270 @@
+"""What does `POST /2015-03-31/functions/{FunctionName}/invocations` do? The hot path, by hand.
+
+    fast_arguments(request)   everything as usual: no model, no generic decoder, a few dict look-ups
+      -> None                 anything unusual: the edge decodes by the model, which finds the words
+    InvokeHandler.prepare     what no model says: sizes, JSON, client context
+    InvokeHandler.run         one await, then the answer's headers
+
+An empty payload reaches the function as `{}`, as AWS does for a call without a payload.
+Source: https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html
+"""
+
+import base64
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, ClassVar, Final, Protocol
+from urllib.parse import parse_qsl, unquote
+
+import msgspec
+
+from hearth.api.json_errors import describe
+from hearth.api.protocols.contract import REQUEST_ID_HEADER, Answer, Headers
+from hearth.base.clock import Clock
+from hearth.base.http1 import HttpRequest
+from hearth.model import limits
+from hearth.model.errors import (
+    InvalidRequestContent,
+    NotImplementedHere,
+    RequestEntityTooLarge,
+    ValidationFailed,
+)
+from hearth.model.ids import Caller, FunctionReference, RequestId
+from hearth.model.invocations import InvokeCall, InvokeResult
+
+SYNC, EVENT, DRY_RUN = "RequestResponse", "Event", "DryRun"
+EMPTY_PAYLOAD: Final = b"{}"
+
+SYNC_REQUEST_BYTES_MAX: Final = 6_291_456
+"""6 MiB, the number in AWS's refusal; a response may have 100 bytes more."""
+
+REFERENCES_REMEMBERED: Final = 1_024
+_TARGET = re.compile(r"/2015-03-31/functions/([^/?]+)/invocations/?(?:\?(.*))?")
+_QUALIFIER = re.compile(r"[a-zA-Z0-9$_-]{1,128}")
+_FUNCTION_NAME_LENGTH_MAX: Final = 256
+_TRACE_ID = re.compile(r"[\x21-\x7e]{1,512}")
+_UNUSUAL_HEADERS: Final = ("x-amz-tenant-id", "x-amz-durable-execution-name")
+_check_json: Final = msgspec.json.Decoder(msgspec.Raw).decode
+_SYNTAX: Final = "Could not parse request body into json: Could not parse payload into json: "
+
+
+class InvalidClientContext(InvalidRequestContent):
+    """AWS sends no Type with it (recorded: `"Type": null`)."""
+
+    blame: ClassVar[str | None] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InvokeArguments:
+    """The members of Invoke's input, not yet looked into."""
+
+    reference: FunctionReference
+    qualifier: str | None
+    invocation_type: str
+    log_tail: bool
+    client_context: str | None
+    payload: bytes
+
+
+class Invoker(Protocol):
+    """What the edge needs of the invoke path; app.py supplies it."""
+
+    async def invoke(self, call: InvokeCall) -> InvokeResult:
+        """Raises ServiceError when the function was not run."""
+        ...
+
+    def dry_run(self, call: InvokeCall) -> None:
+        """Raises what `invoke` would raise before it runs anything."""
+        ...
+
+
+def is_invoke(request: HttpRequest) -> bool:
+    """A cheap guess: whether this is Invoke, or is to be refused as such."""
+    return (
+        request.method == "POST"
+        and request.target.startswith("/2015-03-31/functions/")
+        and "/invocations" in request.target
+    )
+
+
+def fast_arguments(request: HttpRequest) -> InvokeArguments | None:
+    """None if anything is unusual: then the model decides what it is, or what is wrong with it."""
+    match = _TARGET.fullmatch(request.target)
+    headers = request.headers
+    if match is None or any(name in headers for name in _UNUSUAL_HEADERS):
+        return None
+    reference = _reference(match[1])
+    invocation_type = headers.get("x-amz-invocation-type", SYNC)
+    log_type = headers.get("x-amz-log-type", "None")
+    if (
+        reference is None
+        or invocation_type not in (SYNC, EVENT, DRY_RUN)
+        or log_type not in ("None", "Tail")
+    ):
+        return None
+    qualifier = None
+    if match[2]:
+        qualifier = _qualifier(match[2])
+        if qualifier is None:
+            return None
+    return InvokeArguments(
+        reference=reference,
+        qualifier=qualifier,
+        invocation_type=invocation_type,
+        log_tail=log_type == "Tail",
+        client_context=headers.get("x-amz-client-context"),
+        payload=request.body,
+    )
+
+
+def arguments_from_members(members: Mapping[str, Any]) -> InvokeArguments:
+    """The same, from members that were decoded and validated by the model.
+
+    Raises NotImplementedHere for what this Hearth cannot do, ValidationFailed for a name that the
+    model accepts and that names nothing.
+    """
+    for name in ("TenantId", "DurableExecutionName"):
+        if name in members:
+            raise NotImplementedHere(f"Hearth does not support {name} of lambda:Invoke yet.")
+    text = members["FunctionName"]
+    try:
+        reference = FunctionReference.parse(text)
+    except ValueError as error:
+        raise ValidationFailed(f"{text} is not a function name or ARN") from error
+    return InvokeArguments(
+        reference=reference,
+        qualifier=members.get("Qualifier"),
+        invocation_type=members.get("InvocationType", SYNC),
+        log_tail=members.get("LogType") == "Tail",
+        client_context=members.get("ClientContext"),
+        payload=members.get("Payload", b""),
+    )
+
+
+class InvokeHandler:
+    """From arguments to an answer."""
+
+    def __init__(self, invoker: Invoker, clock: Clock) -> None:
+        self._invoker = invoker
+        self._clock = clock
+
+    def prepare(
+        self, arguments: InvokeArguments, request: HttpRequest, caller: Caller, request_id: str
+    ) -> InvokeCall:
+        """Raises RequestEntityTooLarge, InvalidRequestContent or NotImplementedHere."""
+        payload = arguments.payload
+        check_size(len(payload), arguments.invocation_type)
+        context = arguments.client_context
+        if payload:
+            check_payload(payload)
+        call = InvokeCall(
+            caller=caller,
+            reference=arguments.reference,
+            qualifier=arguments.qualifier,
+            payload=payload or EMPTY_PAYLOAD,
+            client_context=None if context is None else read_client_context(context),
+            log_tail=arguments.log_tail,
+            request=RequestId(request_id),
+            trace_id=self._trace_id(request.headers.get("x-amzn-trace-id"), request_id),
+        )
+        if arguments.invocation_type == EVENT:
+            raise NotImplementedHere(
+                "Hearth does not support asynchronous invocation (InvocationType=Event) yet."
+            )
+        return call
+
+    def dry_run(self, call: InvokeCall) -> Answer:
+        """Raises what the invoke would."""
+        self._invoker.dry_run(call)
+        return Answer(204, [(REQUEST_ID_HEADER, call.request)], b"")
+
+    async def run(self, call: InvokeCall) -> Answer:
+        """Raises ServiceError when the function was not run."""
+        result = await self._invoker.invoke(call)
+        headers: Headers = [
+            ("Content-Type", "application/json"),
+            (REQUEST_ID_HEADER, call.request),
+            ("x-amzn-Remapped-Content-Length", "0"),
+            ("X-Amz-Executed-Version", result.executed_version),
+            ("X-Amzn-Trace-Id", call.trace_id or ""),
+        ]
+        if result.function_error is not None:
+            headers.append(("X-Amz-Function-Error", result.function_error))
+        if result.log_tail is not None:
+            headers.append(("X-Amz-Log-Result", base64.b64encode(result.log_tail).decode()))
+        return Answer(200, headers, result.payload)
+
+    def _trace_id(self, given: str | None, request_id: str) -> str:
+        if given is not None and _TRACE_ID.fullmatch(given):
+            return given
+        digits = request_id.replace("-", "")
+        epoch_s = self._clock.epoch_ms() // 1000
+        return f"Root=1-{epoch_s:08x}-{digits[:24]};Parent={digits[-16:]};Sampled=0"
+
+
+def check_size(size_bytes: int, invocation_type: str) -> None:
+    """Raises RequestEntityTooLarge, with AWS's two texts."""
+    if invocation_type == EVENT:
+        if size_bytes > limits.ASYNC_PAYLOAD_BYTES_MAX:
+            raise RequestEntityTooLarge(
+                f"{size_bytes} byte payload is too large for the Event invocation type "
+                f"(limit {limits.ASYNC_PAYLOAD_BYTES_MAX} bytes)"
+            )
+    elif size_bytes > SYNC_REQUEST_BYTES_MAX:
+        raise RequestEntityTooLarge(
+            f"Request must be smaller than {SYNC_REQUEST_BYTES_MAX} bytes "
+            "for the InvokeFunction operation"
+        )
+
+
+def check_payload(payload: bytes) -> None:
+    """Raises InvalidRequestContent if the payload is no JSON. Builds no objects of it."""
+    try:
+        _check_json(payload)
+        if not payload.isascii():
+            payload.decode()  # the check above leaves the inside of strings alone
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        problem = describe(payload)
+        if problem is not None:  # else only stricter than AWS: a lone surrogate
+            raise InvalidRequestContent(_SYNTAX + problem) from error
+
+
+def read_client_context(text: str) -> str:
+    """JSON text out of its base64. Raises InvalidClientContext."""
+    if len(text) > limits.CLIENT_CONTEXT_BYTES_MAX:  # the text of this refusal is not recorded
+        raise InvalidClientContext(
+            f"Client context must be no longer than {limits.CLIENT_CONTEXT_BYTES_MAX} bytes."
+        )
+    try:
+        decoded = base64.b64decode(text, validate=True)
+        if isinstance(msgspec.json.decode(decoded), dict):
+            return decoded.decode()
+    except (ValueError, msgspec.DecodeError, RecursionError) as error:
+        raise _no_client_context() from error
+    raise _no_client_context()
+
+
+def _no_client_context() -> InvalidClientContext:
+    return InvalidClientContext("Client context must be a valid Base64-encoded JSON object.")
+
+
+@lru_cache(maxsize=REFERENCES_REMEMBERED)
+def _reference(quoted: str) -> FunctionReference | None:
+    """None if it is none, or too long; percent-encoded as in the path."""
+    text = unquote(quoted)
+    if len(text) > _FUNCTION_NAME_LENGTH_MAX:
+        return None
+    try:
+        return FunctionReference.parse(text)
+    except ValueError:
+        return None
+
+
+@lru_cache(maxsize=REFERENCES_REMEMBERED)
+def _qualifier(query: str) -> str | None:
+    """None unless the query is one usual Qualifier and nothing else."""
+    pairs = parse_qsl(query, keep_blank_values=True)
+    if len(pairs) == 1 and pairs[0][0] == "Qualifier" and _QUALIFIER.fullmatch(pairs[0][1]):
+        return pairs[0][1]
+    return None
