@@ -66,6 +66,7 @@ class FakeWorker:
         """Called with +1 when an invoke begins and -1 when its sandbox is released."""
         self.on_lost: Callable[[SandboxId], None] = lambda _sandbox: None
         self._rng = rng
+        self._is_gone = asyncio.Event()
         self._committed_mb: dict[SandboxId, int] = {}
 
     async def start_sandbox(self, sandbox: SandboxId, function: FunctionVersion) -> None:
@@ -74,7 +75,7 @@ class FakeWorker:
         self._committed_mb[sandbox] = function.memory_mb
         self.starting += 1
         try:
-            await asyncio.sleep(self._draw(self.habits.start_s))
+            await self._take_time(self._draw(self.habits.start_s))
             self._maybe(self.habits.start_fails, StartBroke(f"{sandbox} broke while it started"))
         except BaseException:
             del self._committed_mb[sandbox]
@@ -108,7 +109,7 @@ class FakeWorker:
         self.on_running(+1)
         release = _Release(self, found, released)
         try:
-            await asyncio.sleep(self._draw(self.habits.run_s))
+            await self._take_time(self._draw(self.habits.run_s))
             self._maybe(self.habits.run_raises, InternalFailure(f"{sandbox} died"))
         except BaseException:
             release(False)
@@ -139,6 +140,19 @@ class FakeWorker:
         assert not found.is_busy, "only idle ones; see Habits for the others"
         found.is_dead = True
         self.on_lost(sandbox)
+
+    def vanish(self) -> None:
+        """The machine is lost, with all that runs on it. Whoever watches it must deregister it."""
+        self._is_gone.set()
+        self.sandboxes.clear()
+
+    async def _take_time(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._is_gone.wait()
+        except TimeoutError:
+            return
+        raise InternalFailure(f"worker {self.id} is gone")
 
     def _draw(self, seconds: tuple[float, float]) -> float:
         return self._rng.uniform(*seconds)

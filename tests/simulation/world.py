@@ -3,13 +3,14 @@
 import asyncio
 import random
 from collections import Counter as Tally
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
+from typing import Any
 
 from fakes.invokes import function_version, invoke_call
-from fakes.virtual_time import VirtualClock
+from fakes.virtual_time import VirtualClock, run_in_virtual_time
 from fakes.worker import FakeWorker, Habits
 from hearth.base.jobs import Jobs
 from hearth.counting.counter import Counter
@@ -60,6 +61,7 @@ class World:
         self.manager = WorkerManager(self.placement, self.clock, jobs, keepalive_s)
         self.counter = Counter(limit)
         self.workers: dict[WorkerId, FakeWorker] = {}
+        self.lost: list[FakeWorker] = []
         self.invoker = Invoker(
             self.functions,
             self.counter,
@@ -79,6 +81,12 @@ class World:
         self.workers[worker.id] = worker
         self.placement.register(worker)
         return worker
+
+    def lose(self, worker: FakeWorker) -> None:
+        """What a fleet's health check does about a worker that vanished."""
+        self.placement.deregister(worker.id)
+        del self.workers[worker.id]
+        self.lost.append(worker)
 
     @property
     def worker(self) -> FakeWorker:
@@ -121,15 +129,27 @@ class World:
         self.check_violations()
 
     def check_violations(self) -> None:
-        assert [v for worker in self.workers.values() for v in worker.violations] == []
-        assert self.audit.running_peak <= self.counter.account_limit
+        workers = [*self.workers.values(), *self.lost]
+        assert [violation for worker in workers for violation in worker.violations] == []
+        peak, limit = self.audit.running_peak, self.counter.account_limit
+        assert peak <= limit, f"{peak} invokes at a time, the limit is {limit}"
+
+
+def play(scenario: Callable[[World], Awaitable[None]], **settings: Any) -> None:
+    """Run `scenario` in a world made with `settings`, in virtual time; audited at the end."""
+
+    async def run() -> None:
+        async with world(**settings) as w:
+            await scenario(w)
+
+    run_in_virtual_time(run())
 
 
 @asynccontextmanager
-async def world(**settings: object) -> AsyncIterator[World]:
+async def world(**settings: Any) -> AsyncIterator[World]:
     """A World with its loops running. Leaving it audits that nothing went wrong unseen."""
     async with Jobs() as jobs, asyncio.TaskGroup() as loops:
-        made = World(jobs, **settings)  # type: ignore[arg-type]
+        made = World(jobs, **settings)
         running = [loops.create_task(made.manager.run()), loops.create_task(made.placement.run())]
         yield made
         await asyncio.sleep(120.0)  # whatever is under way comes to its end

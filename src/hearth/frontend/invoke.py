@@ -96,12 +96,13 @@ class Invoker:
         function, arn = resolve(call, self._functions)
         resolved_s = now_s()
         lease = self._counting.acquire(function.key, resolved_s)
+        leased_s = resolved_s
         if has_waited := lease.is_waiting:
             await self._turns.wait(lease)
+            leased_s = now_s()
         with Visit(lease, self._turns, self._sandboxes, now_s) as visit:
             if has_waited:  # time enough to be updated or deleted
                 function, arn = resolve(call, self._functions)
-            leased_s = now_s()
             reserved = self._sandboxes.take(function) or await self._sandboxes.wait(function)
             visit.sandbox = reserved.sandbox
             reserved_s = now_s()
