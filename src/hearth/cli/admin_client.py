@@ -1,0 +1,105 @@
+"""How is a running Hearth asked? HTTP over the unix socket in its run directory; see api/admin."""
+
+import http.client
+import os
+import socket
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Final, TypeVar
+from urllib.parse import urlencode
+
+import msgspec
+
+from hearth.api.admin import FOLLOW_S_MAX, LogAnswer, SandboxRow, StatusReport
+from hearth.cli.output import Failure
+from hearth.model.logs import LogGroup
+from hearth.settings import StatePaths
+
+ANSWER_S: Final = 10.0
+T = TypeVar("T")
+
+
+class NotRunning(Failure):
+    def __init__(self, paths: StatePaths) -> None:
+        super().__init__(
+            f"Hearth is not running on {paths.state}. Start it with: hearth up "
+            "(or name another state directory with --state)."
+        )
+
+
+class AdminClient:
+    """One method a route. Raises NotRunning, or Failure with what the other side said."""
+
+    def __init__(self, paths: StatePaths) -> None:
+        self._paths = paths
+
+    def status(self) -> StatusReport:
+        return self._ask("GET", "/status", StatusReport)
+
+    def sandboxes(self) -> list[SandboxRow]:
+        return self._ask("GET", "/sandboxes", list[SandboxRow])
+
+    def groups(self) -> list[LogGroup]:
+        return self._ask("GET", "/groups", list[LogGroup])
+
+    def logs(
+        self, group: LogGroup, *, since_ms: int = 0, after: str | None = None, limit: int = 1_000
+    ) -> LogAnswer:
+        """The oldest `limit` events."""
+        return self._ask(
+            "GET", "/logs", LogAnswer, group, since_ms=since_ms, after=after or "", limit=limit
+        )
+
+    def last_logs(self, group: LogGroup, *, limit: int) -> LogAnswer:
+        return self._ask("GET", "/logs", LogAnswer, group, limit=limit, last=1)
+
+    def next_logs(self, group: LogGroup, *, after: str | None) -> LogAnswer:
+        """Waits, a while, until something comes."""
+        return self._ask("GET", "/logs/follow", LogAnswer, group, after=after or "")
+
+    def stop(self) -> None:
+        self._ask("POST", "/stop", dict[str, str])
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        answer: type[T],
+        group: LogGroup | None = None,
+        **parameters: int | str,
+    ) -> T:
+        named: dict[str, Any] = dict(parameters)
+        if group is not None:
+            named |= {"account": group.account, "region": group.region, "group": group.name}
+        try:
+            with closing(_Connection(self._paths.admin_socket)) as connection:
+                connection.request(method, f"{path}?{urlencode(named)}")
+                response = connection.getresponse()
+                status, body = response.status, response.read()
+        except (FileNotFoundError, ConnectionRefusedError) as error:
+            raise NotRunning(self._paths) from error
+        except PermissionError as error:
+            raise Failure(
+                f"The Hearth on {self._paths.state} belongs to another user; only they can ask it."
+            ) from error
+        except (OSError, http.client.HTTPException) as error:
+            raise Failure(f"Hearth did not answer: {type(error).__name__} {error}.") from error
+        if status != http.client.OK:
+            raise Failure(msgspec.json.decode(body, type=dict[str, str])["message"])
+        return msgspec.json.decode(body, type=answer)
+
+
+class _Connection(http.client.HTTPConnection):
+    def __init__(self, path: Path) -> None:
+        super().__init__("hearth", timeout=ANSWER_S + FOLLOW_S_MAX)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        # By way of its directory's descriptor: a socket's path is at most 107 bytes long.
+        directory = os.open(self._path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            self.sock.connect(f"/proc/self/fd/{directory}/{self._path.name}")
+        finally:
+            os.close(directory)

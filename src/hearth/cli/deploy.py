@@ -1,0 +1,134 @@
+"""hearth deploy: how does a directory become a function? Zip, create or update, wait, say how to
+call it."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import click
+
+from hearth.cli import aws, output
+from hearth.cli.output import Failure, note
+from hearth.cli.package import zip_directory
+from hearth.cli.running import json_option, state_option
+from hearth.settings import read_state
+
+if TYPE_CHECKING:
+    from types_boto3_lambda.client import LambdaClient
+
+ROLE_DEFAULT: Final = "arn:aws:iam::000000000000:role/hearth"
+"""Lambda wants one; Hearth gives functions no AWS permissions."""
+POLL_S: Final = 0.1
+POLLS_MAX: Final = 3_000
+
+
+@click.command()
+@click.argument(
+    "directory", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="DIR"
+)
+@click.option("--handler", metavar="H", help="What to call, like app.handler.")
+@click.option("--runtime", metavar="R", help="python3.11, provided.al2023, …")
+@click.option("--name", metavar="NAME", help="The function's name.  [default: the directory's]")
+@click.option("--memory", type=click.IntRange(128, 10_240), metavar="MB", help="128 to 10240.")
+@click.option("--timeout", type=click.IntRange(1, 900), metavar="S", help="1 to 900 seconds.")
+@click.option(
+    "--env", "-e", "variables", multiple=True, metavar="K=V", help="A variable; may be repeated."
+)
+@click.option("--role", metavar="ARN", help="Any valid role; Hearth only keeps it.")
+@state_option
+@json_option
+def deploy(directory: Path, *, state: str | None, as_json: bool, **given: Any) -> None:
+    """Make a function of DIR, or update the one of that name.
+
+    Of a function that exists only what is given here changes, besides its code.
+
+    \b
+    Examples:
+      hearth deploy ./examples/hello --handler app.handler --runtime python3.11
+      hearth deploy ./api --handler main.handler --runtime python3.12 --memory 512 -e STAGE=dev
+      hearth deploy ./api                     # only the code again
+    """
+    paths = read_state(state)
+    name = given["name"] or directory.resolve().name
+    configuration = _configuration(given)
+    client = aws.lambda_client(paths)
+    package = zip_directory(directory)
+    note(f"Packed {directory}: {len(package) / 1024:.0f} KB")
+    with aws.errors_explained(paths):
+        if _exists(client, name):
+            _update(client, name, package, configuration)
+            verb = "Updated"
+        else:
+            _create(client, name, package, configuration)
+            verb = "Created"
+        function = client.get_function_configuration(FunctionName=name)
+    if as_json:
+        output.show_json({key: function[key] for key in function if key != "ResponseMetadata"})  # type: ignore[literal-required]
+        return
+    note(f"{verb} {name} ({function.get('Runtime')}, {function.get('MemorySize')} MB)")
+    click.echo(function["FunctionArn"])
+    note(f"Invoke it with: hearth invoke {name} -p '{{}}' --log")
+
+
+def _configuration(given: dict[str, Any]) -> dict[str, Any]:
+    """The members that CreateFunction and UpdateFunctionConfiguration share."""
+    members = {
+        "Handler": given["handler"],
+        "Runtime": given["runtime"],
+        "MemorySize": given["memory"],
+        "Timeout": given["timeout"],
+        "Role": given["role"],
+    }
+    if given["variables"]:
+        members["Environment"] = {"Variables": _variables(given["variables"])}
+    return {name: value for name, value in members.items() if value is not None}
+
+
+def _variables(texts: tuple[str, ...]) -> dict[str, str]:
+    pairs = [text.partition("=") for text in texts]
+    wrong = next((name for name, equals, _ in pairs if not (name and equals)), None)
+    if wrong is not None:
+        raise Failure(f"--env must be NAME=VALUE, not {wrong!r}.")
+    return {name: value for name, _, value in pairs}
+
+
+def _exists(client: "LambdaClient", name: str) -> bool:
+    try:
+        client.get_function_configuration(FunctionName=name)
+    except client.exceptions.ResourceNotFoundException:
+        return False
+    return True
+
+
+def _create(
+    client: "LambdaClient", name: str, package: bytes, configuration: dict[str, Any]
+) -> None:
+    missing = [flag for flag in ("Handler", "Runtime") if flag not in configuration]
+    if missing:
+        flags = " and ".join(f"--{flag.lower()}" for flag in missing)
+        raise Failure(f"{name!r} is a new function: say {flags} too.")
+    members = {"Role": ROLE_DEFAULT, **configuration}
+    client.create_function(FunctionName=name, Code={"ZipFile": package}, **members)
+    _wait(client, "function_active_v2", name)
+
+
+def _update(
+    client: "LambdaClient", name: str, package: bytes, configuration: dict[str, Any]
+) -> None:
+    client.update_function_code(FunctionName=name, ZipFile=package)
+    _wait(client, "function_updated_v2", name)
+    if configuration:
+        client.update_function_configuration(FunctionName=name, **configuration)
+        _wait(client, "function_updated_v2", name)
+
+
+def _wait(client: "LambdaClient", state: str, name: str) -> None:
+    """Until it is active or updated. Raises Failure with Lambda's reason if it never will be."""
+    from botocore.exceptions import WaiterError
+
+    waiter: Any = client.get_waiter(state)  # type: ignore[call-overload]
+    try:
+        waiter.wait(FunctionName=name, WaiterConfig={"Delay": POLL_S, "MaxAttempts": POLLS_MAX})
+    except WaiterError as error:
+        told = cast("dict[str, Any]", error.last_response).get("Configuration", {})
+        reason = told.get("StateReason") or told.get("LastUpdateStatusReason") or str(error)
+        raise Failure(f"{name} cannot be used: {reason}") from error

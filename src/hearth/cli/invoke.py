@@ -1,0 +1,73 @@
+"""hearth invoke: what does a function answer? The payload on stdout, all else on stderr."""
+
+import base64
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hearth.cli import aws, output
+from hearth.cli.output import Failure
+from hearth.cli.running import state_option
+from hearth.model.limits import PAYLOAD_BYTES_MAX
+from hearth.settings import read_state
+
+if TYPE_CHECKING:
+    from types_boto3_lambda.type_defs import InvocationRequestTypeDef
+
+
+@click.command()
+@click.argument("function")
+@click.option("--payload", "-p", metavar="JSON", help="The event.  [default: {}]")
+@click.option(
+    "--payload-file", "-f", metavar="FILE", type=click.File("rb"), help="The event; - is stdin."
+)
+@click.option("--log", is_flag=True, help="Show the last 4 KB of this invoke's log, on stderr.")
+@click.option("--qualifier", metavar="Q", help="A version or an alias.")
+@state_option
+def invoke(
+    function: str,
+    *,
+    payload: str | None,
+    payload_file: Any,
+    log: bool,
+    qualifier: str | None,
+    state: str | None,
+) -> None:
+    """Call FUNCTION (its name or ARN) and print what it returns.
+
+    Exit code 1 if the function failed; its error is on stdout like any answer.
+
+    \b
+    Examples:
+      hearth invoke hello -p '{"n": 1}' --log
+      hearth invoke hello --payload-file event.json | jq .
+    """
+    if payload is not None and payload_file is not None:
+        raise click.UsageError("Give --payload or --payload-file, not both.")
+    event = payload_file.read() if payload_file is not None else (payload or "{}").encode()
+    if len(event) > PAYLOAD_BYTES_MAX:
+        raise Failure(f"The payload has {len(event)} bytes; Lambda takes {PAYLOAD_BYTES_MAX}.")
+    paths = read_state(state)
+    client = aws.lambda_client(paths)
+    request: InvocationRequestTypeDef = {
+        "FunctionName": function,
+        "Payload": event,
+        "LogType": "Tail" if log else "None",
+    }
+    if qualifier is not None:
+        request["Qualifier"] = qualifier
+    with aws.errors_explained(paths):
+        answer = client.invoke(**request)
+        body = answer["Payload"].read()
+    if log and "LogResult" in answer:
+        tail = base64.b64decode(answer["LogResult"]).decode(errors="replace")
+        click.echo("\n".join(map(_shown, tail.rstrip("\n").split("\n"))), err=True)
+    click.echo(body)
+    if "FunctionError" in answer:
+        click.echo(f"hearth: the function failed ({answer['FunctionError']}).", err=True)
+        sys.exit(1)
+
+
+def _shown(line: str) -> str:
+    return output.harmless(line) if sys.stderr.isatty() else line

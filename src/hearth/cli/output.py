@@ -1,0 +1,83 @@
+"""How does the CLI speak? Sentences, tables, JSON; in colour on a terminal and plain elsewhere."""
+
+import re
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+import msgspec
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
+
+
+class Failure(click.ClickException):
+    """What the user asked for was not done: one sentence that says why, and what to do."""
+
+    def show(self, file: Any = None) -> None:
+        click.echo(f"hearth: {self.message}", file=file or sys.stderr)
+
+
+def note(text: str) -> None:
+    """Progress and asides: on stderr, so that stdout holds the answer alone."""
+    click.echo(text, err=True)
+
+
+def show_json(value: Any) -> None:
+    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2))
+
+
+def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A column whose name ends in `>` is aligned to the right."""
+    names = [column.removesuffix(">") for column in columns]
+    if sys.stdout.isatty():
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        for column, name in zip(columns, names, strict=True):
+            table.add_column(name, justify="right" if column.endswith(">") else "left")
+        for row in rows:
+            table.add_row(*(Text(cell) for cell in row))
+        Console().print(table)
+        return
+    cells = [names, *rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for line in cells:
+        padded = [
+            cell.rjust(width) if column.endswith(">") else cell.ljust(width)
+            for cell, width, column in zip(line, widths, columns, strict=True)
+        ]
+        click.echo("  ".join(padded).rstrip())
+
+
+def show_fields(fields: Sequence[tuple[str, str]]) -> None:
+    """Names and values, one a line."""
+    width = max(len(name) for name, _ in fields)
+    for name, value in fields:
+        click.echo(f"{click.style(name.ljust(width), bold=True)}  {value}")
+
+
+def harmless(text: str) -> str:
+    """For a terminal: what a function printed must not move the cursor or change the title."""
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+
+
+def duration(seconds: float) -> str:
+    """`850ms`, `42s`, `3m07s`, `5h12m`, `3d4h`"""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f}ms"
+    if seconds < 60:
+        return f"{seconds:.0f}s"
+    minutes, rest_s = divmod(int(seconds), 60)
+    if minutes < 60:
+        return f"{minutes}m{rest_s:02}s"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 24:
+        return f"{hours}h{minutes:02}m"
+    return f"{hours // 24}d{hours % 24}h"
+
+
+def mebibytes(count: int) -> str:
+    return f"{count / 1_048_576:.0f} MB"

@@ -1,0 +1,127 @@
+"""Does a Hearth run on this state directory, and which? A lock, and a file that says where.
+
+    run/hearth.lock   held with flock for life; holds the pid of who holds it
+    run/hearth.json   RunFile, from when it is ready until it ends
+
+The kernel gives the lock back however its holder ends, so after a kill -9 the files are just
+stale: whoever gets the lock writes them anew.
+"""
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Final
+
+import msgspec
+
+from hearth.cli.output import Failure
+from hearth.settings import StartRefused, StatePaths
+
+TRIES: Final = 6
+RETRY_S: Final = 0.05
+"""Whoever looks whether the lock is free holds it for a moment; that is no reason to refuse."""
+
+
+class RunFile(msgspec.Struct, frozen=True):
+    pid: int
+    endpoint: str
+    started: str
+
+
+@contextmanager
+def hold(paths: StatePaths) -> Iterator[None]:
+    """Be the one Hearth on this state directory. Raises StartRefused if there is one already, or
+    if the directory cannot be used."""
+    make(paths)
+    try:
+        lock = os.open(paths.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise _unusable(paths, error) from error
+    try:
+        if not _lock_with_patience(lock):
+            raise StartRefused(_is_running(paths))
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, b"%d\n" % os.getpid(), 0)
+        paths.run_file.unlink(missing_ok=True)  # of one that was killed
+        try:
+            yield
+        finally:
+            paths.run_file.unlink(missing_ok=True)
+            os.ftruncate(lock, 0)
+    finally:
+        os.close(lock)
+
+
+def make(paths: StatePaths) -> None:
+    """Make the directories. Raises StartRefused."""
+    try:
+        paths.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        paths.run.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise _unusable(paths, error) from error
+
+
+def announce(paths: StatePaths, run: RunFile) -> None:
+    """Say where clients find us. Only for who holds the lock."""
+    temporary = paths.run_file.with_suffix(".tmp")
+    temporary.write_bytes(msgspec.json.encode(run) + b"\n")
+    temporary.replace(paths.run_file)
+
+
+def holder(paths: StatePaths) -> int | None:
+    """The pid of the Hearth that runs; None if there is none; 0 in the moment of its start.
+
+    Raises Failure if this user may not know.
+    """
+    try:
+        lock = os.open(paths.lock, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise Failure(f"{paths.lock} cannot be read: {error.strerror}.") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        text = os.pread(lock, 32, 0).strip()
+        return int(text) if text.isdigit() else 0
+    else:
+        return None
+    finally:
+        os.close(lock)
+
+
+def running(paths: StatePaths) -> RunFile | None:
+    """What the running Hearth says of itself; None if none runs or it is not ready yet."""
+    if holder(paths) is None:
+        return None
+    with suppress(FileNotFoundError, msgspec.MsgspecError):
+        return msgspec.json.decode(paths.run_file.read_bytes(), type=RunFile)
+    return None
+
+
+def _unusable(paths: StatePaths, error: OSError) -> StartRefused:
+    return StartRefused(
+        f"The state directory {paths.state} cannot be used: {error.strerror}. "
+        "Name another with --state DIR."
+    )
+
+
+def _lock_with_patience(lock: int) -> bool:
+    for attempt in range(TRIES):
+        if attempt:
+            time.sleep(RETRY_S)
+        with suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+    return False
+
+
+def _is_running(paths: StatePaths) -> str:
+    pid, run = holder(paths), running(paths)
+    who = f"pid {pid}, {run.endpoint}" if run else f"pid {pid}, still starting"
+    return (
+        f"Hearth is already running on this state directory ({who}). "
+        f"Stop it with: hearth down --state {paths.state}"
+    )

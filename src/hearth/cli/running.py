@@ -1,0 +1,147 @@
+"""hearth status, ps, down: what does the Hearth that runs do, and how does it end?"""
+
+import os
+import signal
+import time
+from contextlib import suppress
+from typing import Final
+
+import click
+
+from hearth.cli import output, run_directory
+from hearth.cli.admin_client import AdminClient
+from hearth.cli.output import Failure, note
+from hearth.settings import StatePaths, read_duration_s, read_state
+
+PATIENCE_S: Final = 2.0
+POLL_S: Final = 0.05
+
+state_option = click.option(
+    "--state", metavar="DIR", help="The state directory of the Hearth that is meant. [HEARTH_STATE]"
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def _seconds(_: click.Context, parameter: click.Parameter, text: str) -> float:
+    try:
+        return read_duration_s(text)
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r} is not {error}.", param=parameter) from error
+
+
+@click.command()
+@state_option
+@json_option
+def status(*, state: str | None, as_json: bool) -> None:
+    """Say whether Hearth runs, where, and how much it does.
+
+    Exit code 1 if it does not run.
+
+    \b
+    Examples:
+      hearth status
+      hearth status --json | jq -r .endpoint
+    """
+    report = AdminClient(read_state(state)).status()
+    if as_json:
+        output.show_json(report)
+        return
+    output.show_fields(
+        [
+            ("endpoint", report.endpoint),
+            ("version", report.version),
+            ("up for", output.duration(report.uptime_s)),
+            ("process", str(report.pid)),
+            ("state", report.state),
+            ("auth", report.auth),
+            ("sandbox", report.sandbox),
+            ("functions", str(report.functions)),
+            ("sandboxes", f"{report.sandboxes} ({report.sandboxes_busy} busy)"),
+            ("concurrency", f"{report.concurrency_used} of {report.concurrency_max}"),
+            ("invokes", str(report.invokes)),
+            *([("log lines lost", str(report.log_lines_lost))] if report.log_lines_lost else []),
+        ]
+    )
+
+
+@click.command()
+@state_option
+@json_option
+def ps(*, state: str | None, as_json: bool) -> None:
+    """List the sandboxes: function, state, age, memory, invokes.
+
+    \b
+    Examples:
+      hearth ps
+      watch -n1 hearth ps
+    """
+    rows = AdminClient(read_state(state)).sandboxes()
+    if as_json:
+        output.show_json(rows)
+        return
+    if not rows:
+        note("No sandbox runs: none was needed yet, or all were idle for long enough to end.")
+        return
+    output.show_table(
+        ["FUNCTION", "VERSION", "STATE", "AGE>", "MEMORY>", "INVOKES>", "SANDBOX"],
+        [
+            [
+                row.function,
+                row.version,
+                row.state,
+                output.duration(row.age_s),
+                f"{output.mebibytes(row.memory_bytes)} of {output.mebibytes(row.memory_max_bytes)}",
+                str(row.invokes),
+                row.sandbox,
+            ]
+            for row in sorted(rows, key=lambda row: (row.function, row.version, -row.age_s))
+        ],
+    )
+
+
+@click.command()
+@state_option
+@click.option(
+    "--timeout",
+    "timeout_s",
+    callback=_seconds,
+    default="60s",
+    metavar="TIME",
+    show_default=True,
+    help="How long to wait for its end.",
+)
+def down(*, state: str | None, timeout_s: float) -> None:
+    """Stop Hearth: running invokes may end, then everything it started ends.
+
+    \b
+    Examples:
+      hearth down
+      hearth down --state ./state --timeout 5m
+    """
+    paths = read_state(state)
+    pid = run_directory.holder(paths)
+    if pid is None:
+        note(f"Hearth is not running on {paths.state}.")
+        return
+    try:
+        AdminClient(paths).stop()
+    except Failure:  # still starting, or its loop hangs
+        if not pid:
+            raise
+        with suppress(ProcessLookupError):  # ended by itself meanwhile
+            os.kill(pid, signal.SIGTERM)
+    _wait_for_end(paths, pid, timeout_s)
+    note("Hearth has stopped.")
+
+
+def _wait_for_end(paths: StatePaths, pid: int, timeout_s: float) -> None:
+    for turn in range(max(1, round(timeout_s / POLL_S))):
+        if run_directory.holder(paths) is None:
+            return
+        if turn == round(PATIENCE_S / POLL_S):
+            note(f"Waiting for running invokes to end (pid {pid}) …")
+        time.sleep(POLL_S)
+    raise Failure(
+        f"Hearth (pid {pid}) has not ended after {timeout_s:g} s. Wait longer with --timeout, or "
+        f"end it at once with: kill -9 {pid} (nothing acknowledged is lost)."
+    )
