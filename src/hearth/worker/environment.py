@@ -13,7 +13,7 @@ the runtime. Source: https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -372,14 +372,3 @@ class ExecutionEnvironment:
 
     def _fire(self, event: Event) -> None:
         self.lifecycle.fire(event, self._clock.monotonic_s())
-
-
-def describe(environment: ExecutionEnvironment) -> Mapping[str, object]:
-    """For status pages: what it is, what it does, what it uses."""
-    usage = environment.sandbox.usage()
-    return {
-        "state": environment.lifecycle.state.value,
-        "memory_bytes": usage.memory_bytes,
-        "memory_peak_bytes": usage.memory_peak_bytes,
-        "invokes": environment.invokes,
-    }

@@ -5,6 +5,7 @@ Placement asks it to start and stop sandboxes; the front end sends it payloads d
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -18,7 +19,7 @@ from hearth.model.invocations import Invocation, InvokeResult
 from hearth.model.launch import EntryPointInvalid, RuntimePlan
 from hearth.model.logs import LogGroup, stream_name
 from hearth.model.workers import WorkerLoad
-from hearth.worker.environment import ExecutionEnvironment, Launch, describe
+from hearth.worker.environment import ExecutionEnvironment, Launch
 from hearth.worker.report import Failure
 from hearth.worker.sandboxes.contract import (
     Mount,
@@ -42,11 +43,19 @@ class Runtimes(Protocol):
 
 
 class Code(Protocol):
-    async def prepare(self, sha256: str) -> Path: ...
+    async def prepare(self, sha256: str, runtime: str | None = None) -> Path: ...
 
 
 class Logs(Protocol):
     def append(self, group: LogGroup, stream: str, at_ms: int, lines: Sequence[bytes]) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Of one sandbox: bytes in use, MB allowed."""
+
+    used_bytes: int
+    limit_mb: int
 
 
 class StreamSink:
@@ -85,6 +94,7 @@ class Worker:
         self._capacity = capacity
         self._clock = clock
         self._jobs = jobs
+        self.invokes = 0
         self._environments: dict[SandboxId, ExecutionEnvironment] = {}
         self._starting: dict[SandboxId, int] = {}
 
@@ -111,7 +121,7 @@ class Worker:
             del self._starting[sandbox]
 
     async def _make(self, sandbox: SandboxId, function: FunctionVersion) -> ExecutionEnvironment:
-        code = await self._code.prepare(function.code.sha256)
+        code = await self._code.prepare(function.code.sha256, function.runtime)
         refusal: Failure | None = None
         plan: RuntimePlan | None = None
         try:
@@ -137,6 +147,7 @@ class Worker:
         if environment is None:
             released(False)
             raise InternalFailure("The execution environment is gone.")
+        self.invokes += 1
         return await environment.run(invocation, released)
 
     async def stop_sandbox(self, sandbox: SandboxId) -> None:
@@ -166,9 +177,12 @@ class Worker:
             cpu_count=self._capacity.cpu_count,
         )
 
-    def describe(self) -> Mapping[SandboxId, Mapping[str, object]]:
-        """Per sandbox: state, memory, invokes."""
-        return {id_: describe(environment) for id_, environment in self._environments.items()}
+    def memory(self) -> Mapping[SandboxId, Memory]:
+        """What each sandbox uses, measured now."""
+        return {
+            id_: Memory(environment.sandbox.usage().memory_bytes, environment.function.memory_mb)
+            for id_, environment in self._environments.items()
+        }
 
 
 class Capacity(Protocol):

@@ -1,1 +1,0 @@
-"""The wiring: the only place that knows every room."""

@@ -1,0 +1,113 @@
+"""Which parts do these settings mean? From settings to a sandbox backend, a socket, runtimes."""
+
+import hashlib
+import platform
+import secrets
+import socket
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+from hearth.base.clock import Clock, SystemClock
+from hearth.base.jobs import Jobs
+from hearth.model.ids import SandboxId
+from hearth.runtimes import interpreters
+from hearth.runtimes.registry import Runtimes
+from hearth.settings import SandboxChoice, Settings, StartRefused, Surroundings
+from hearth.worker.sandboxes.bubblewrap import BubblewrapBackend
+from hearth.worker.sandboxes.contract import Capabilities, SandboxBackend
+from hearth.worker.sandboxes.process import ProcessBackend
+
+BACKLOG = 1024
+
+
+def choose_backend(settings: Settings, clock: Clock, jobs: Jobs) -> SandboxBackend:
+    """The backend that these settings ask for; `open` tells whether it works here."""
+    instance = instance_of(settings.state)
+    directory = settings.paths.run / "sandboxes"
+    if settings.sandbox is SandboxChoice.PROCESS:
+        return ProcessBackend(instance, directory, clock, jobs)
+    return BubblewrapBackend(instance, directory, clock, jobs)
+
+
+def instance_of(state: Path) -> str:
+    """A short name for this state directory: what leftovers of an earlier run are known by."""
+    return hashlib.sha256(str(state).encode()).hexdigest()[:12]
+
+
+def refuse_unusable(capabilities: Capabilities) -> None:
+    """Raises StartRefused if functions could not be sandboxed."""
+    if capabilities.usable:
+        return
+    fix = f" {capabilities.fix}" if capabilities.fix else ""
+    raise StartRefused(
+        f"Functions cannot be sandboxed on this machine: {capabilities.why_not}{fix}\n"
+        "`hearth doctor` says more. To run functions WITHOUT any isolation, as plain processes "
+        "that can read and do whatever you can, start with --sandbox process."
+    )
+
+
+def make_runtimes(settings: Settings, surroundings: Surroundings, jobs: Jobs) -> Runtimes:
+    return Runtimes(
+        settings.state / "runtimes",
+        surroundings.search_path,
+        surroundings.home,
+        platform.machine(),
+        jobs,
+    )
+
+
+def compiler(surroundings: Surroundings) -> Callable[[str], Path | None]:
+    """Finds the interpreter that compiles a package for a runtime. Blocks."""
+
+    def find(runtime: str) -> Path | None:
+        found = interpreters.find(runtime, surroundings.search_path, surroundings.home)
+        return None if found is None else found.executable
+
+    return find
+
+
+def bind(settings: Settings) -> socket.socket:
+    """The listening socket. Raises StartRefused if the address cannot be had."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((settings.host, settings.port))
+    except OSError as error:
+        sock.close()
+        raise StartRefused(
+            f"Hearth cannot listen on {settings.host}:{settings.port}: {error.strerror}. "
+            "Choose another address with --listen; port 0 picks a free one."
+        ) from error
+    sock.listen(BACKLOG)
+    sock.setblocking(False)
+    return sock
+
+
+def endpoint_of(sock: socket.socket) -> str:
+    host, port = sock.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def new_id() -> str:
+    return str(uuid.uuid4())
+
+
+def new_sandbox_id() -> SandboxId:
+    return SandboxId(secrets.token_hex(8))
+
+
+class TraceIds:
+    """`Root=1-<epoch seconds, hex>-<24 hex digits>`, with a parent span and not sampled.
+
+    https://docs.aws.amazon.com/xray/latest/devguide/xray-concepts.html#xray-concepts-tracingheader
+    """
+
+    def __init__(self, clock: SystemClock) -> None:
+        self._clock = clock
+
+    def new(self) -> str:
+        epoch_s = self._clock.epoch_ms() // 1000
+        digits = secrets.token_hex(20)
+        return f"Root=1-{epoch_s:08x}-{digits[:24]};Parent={digits[24:]};Sampled=0"

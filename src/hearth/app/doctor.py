@@ -1,0 +1,75 @@
+"""What does this machine give, what is missing, and which command fixes it?
+
+Everything is tried, not guessed: a sandbox is started, interpreters are run.
+"""
+
+import asyncio
+import platform
+
+from hearth.app.choices import choose_backend, make_runtimes
+from hearth.base.clock import SystemClock
+from hearth.base.jobs import Jobs
+from hearth.engine.server import ServerStartFailed, find_binary
+from hearth.model.diagnosis import Diagnosis, Finding, Level
+from hearth.runtimes.registry import RuntimeStatus
+from hearth.settings import SandboxChoice, Settings, read_surroundings
+from hearth.worker.capacity import meminfo_mb
+from hearth.worker.sandboxes.contract import Capabilities
+
+
+async def diagnose(settings: Settings) -> Diagnosis:
+    """Look at this machine with these settings. Takes a second or two."""
+    clock = SystemClock()
+    async with Jobs() as jobs:
+        backend = choose_backend(settings, clock, jobs)
+        try:
+            capabilities = await backend.open()
+        finally:
+            await backend.close()
+        runtimes = make_runtimes(settings, read_surroundings(), jobs)
+        statuses = await asyncio.to_thread(runtimes.survey)
+        engine = await _engine(settings)
+    machine = Finding(
+        Level.OK,
+        "machine",
+        f"{platform.machine()}, Linux {platform.release()}, {meminfo_mb('MemTotal')} MB of memory",
+    )
+    return Diagnosis(
+        findings=(machine, *_isolation(settings, capabilities), engine, *_runtimes(statuses)),
+        functions_can_be_sandboxed=capabilities.usable
+        and settings.sandbox is not SandboxChoice.PROCESS,
+    )
+
+
+def _isolation(settings: Settings, found: Capabilities) -> list[Finding]:
+    if settings.sandbox is SandboxChoice.PROCESS:
+        detail = "none: --sandbox process runs functions as plain processes of yours"
+        return [Finding(Level.FAIL, "isolation", detail, "start without --sandbox process")]
+    if not found.usable:
+        return [Finding(Level.FAIL, "isolation", found.why_not, found.fix)]
+    held = ", ".join(found.isolation)
+    findings = [Finding(Level.OK, "isolation", f"{found.name}: {held}")]
+    for what, how in (("memory limit", found.memory_limit), ("CPU limit", found.cpu_limit)):
+        is_exact = how.startswith("cgroup")
+        level = Level.OK if is_exact else Level.WARN
+        findings.append(Finding(level, what, how or "none", "" if is_exact else found.fix))
+    return findings + [Finding(Level.WARN, "note", note) for note in found.notes]
+
+
+async def _engine(settings: Settings) -> Finding:
+    try:
+        binary = await find_binary(settings.nats_server)
+    except ServerStartFailed as error:
+        return Finding(
+            Level.FAIL, "engine", str(error), "pip install --force-reinstall hearth-lambda"
+        )
+    return Finding(Level.OK, "engine", f"nats-server at {binary}")
+
+
+def _runtimes(statuses: list[RuntimeStatus]) -> list[Finding]:
+    return [
+        Finding(
+            Level.OK if status.available else Level.WARN, status.name, status.detail, status.fix
+        )
+        for status in statuses
+    ]

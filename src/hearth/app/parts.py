@@ -1,0 +1,50 @@
+"""What is Hearth made of? Every part, after it was built."""
+
+from dataclasses import dataclass
+
+from hearth.base.clock import SystemClock
+from hearth.base.http1 import HttpServer
+from hearth.base.jobs import Jobs
+from hearth.control.functions import Functions
+from hearth.control.packages import Packages
+from hearth.control.replica import Replica
+from hearth.counting.counter import Counter
+from hearth.engine.contract import KeyValue
+from hearth.engine.server import EmbeddedServer
+from hearth.frontend.invoke import Invoker
+from hearth.logs.store import LogStore
+from hearth.placement.placement import Placement
+from hearth.runtimes.registry import Runtimes
+from hearth.worker.code_cache import CodeCache
+from hearth.worker.sandboxes.contract import SandboxBackend
+from hearth.worker.worker import Worker
+from hearth.worker_manager.manager import WorkerManager
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    clock: SystemClock
+    jobs: Jobs
+    server: EmbeddedServer
+    meta: KeyValue
+    replica: Replica
+    packages: Packages
+    code_cache: CodeCache
+    functions: Functions
+    logs: LogStore
+    backend: SandboxBackend
+    runtimes: Runtimes
+    worker: Worker
+    placement: Placement
+    manager: WorkerManager
+    counter: Counter
+    invoker: Invoker
+
+
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """The two ways in: for AWS clients, and for the owner of the state directory."""
+
+    edge: HttpServer
+    admin: HttpServer
+    endpoint: str

@@ -1,0 +1,251 @@
+"""How does Hearth start, serve and end?
+
+`run` builds the parts in the order in which a request needs them, last first, serves until it is
+told to stop, and takes them apart in the reverse order. Infinite loops live in `_loops` and
+nowhere else: if one of them fails all end and the process exits, since a platform that had lost
+one of them would look alive and be wrong.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
+from typing import Any, Final
+
+from hearth.api import admin, downloads
+from hearth.api.edge import SERVICES, Edge
+from hearth.api.invoke import InvokeHandler
+from hearth.api.keys import KeyFile
+from hearth.api.operations import account, functions, sts
+from hearth.api.shapes import load_service
+from hearth.api.sigv4 import OpenAuth, SigV4Verifier
+from hearth.app.choices import (
+    TraceIds,
+    bind,
+    choose_backend,
+    compiler,
+    endpoint_of,
+    make_runtimes,
+    new_id,
+    new_sandbox_id,
+    refuse_unusable,
+)
+from hearth.app.parts import Doors, Parts
+from hearth.app.view import View
+from hearth.base.clock import SystemClock
+from hearth.base.http1 import HttpLimits, HttpRequest, HttpServer, Responder
+from hearth.base.jobs import Jobs
+from hearth.base.log import Log
+from hearth.control.functions import Functions
+from hearth.control.packages import Packages
+from hearth.control.replica import Replica
+from hearth.control.sweeper import Sweeper
+from hearth.counting.counter import Counter
+from hearth.engine.contract import EngineUnavailable
+from hearth.engine.export import Exporter
+from hearth.engine.nats import NatsEngine
+from hearth.engine.server import EmbeddedServer, ServerStartFailed
+from hearth.engine.server_files import StoreRefused
+from hearth.frontend.invoke import Invoker
+from hearth.logs.segments import SegmentLimits
+from hearth.logs.store import LogLimits, LogStore
+from hearth.model import limits
+from hearth.model.functions import FunctionVersion, configuration_id
+from hearth.model.ids import Region, WorkerId
+from hearth.placement.placement import Placement
+from hearth.settings import Auth, Settings, StartRefused, Surroundings, read_surroundings
+from hearth.worker.capacity import MachineCapacity
+from hearth.worker.code_cache import CodeCache
+from hearth.worker.sandboxes.contract import SandboxBackend
+from hearth.worker.worker import Worker
+from hearth.worker_manager.manager import WorkerManager
+
+log = Log("app")
+
+META_BUCKET: Final = "META"
+LOG_FLUSH_S: Final = 0.25
+REPLICA_READY_S: Final = 30.0
+MB: Final = 1024 * 1024
+EDGE_LIMITS: Final = HttpLimits(body_bytes_max=limits.REQUEST_BODY_BYTES_MAX)
+
+
+async def run(settings: Settings, *, ready: Callable[[str], None], stop: asyncio.Event) -> None:
+    """Serve until `stop` is set; calls `ready` with the endpoint once requests are answered.
+
+    Raises StartRefused if this machine or these settings do not allow it.
+    """
+    async with AsyncExitStack() as stack:
+        parts = await _build(settings, read_surroundings(), stack)
+        async with asyncio.TaskGroup() as loops:
+            tasks = [loops.create_task(work, name=name) for name, work in _loops(settings, parts)]
+            try:
+                await _serve(settings, parts, ready, stop)
+            finally:
+                for task in tasks:
+                    task.cancel()
+
+
+async def _serve(
+    settings: Settings, parts: Parts, ready: Callable[[str], None], stop: asyncio.Event
+) -> None:
+    async with asyncio.timeout(REPLICA_READY_S):
+        await parts.replica.ready.wait()
+    parts.functions.resume()
+    doors = await _open_doors(settings, parts, stop)
+    ready(doors.endpoint)
+    log.info("ready", endpoint=doors.endpoint, sandbox=parts.backend.name)
+    try:
+        await stop.wait()
+        log.info("stopping", in_flight=doors.edge.in_flight)
+        await doors.edge.drain(settings.drain_s)
+    finally:
+        await doors.edge.close()
+        await doors.admin.close()
+        await parts.worker.stop_all()
+
+
+async def _build(settings: Settings, surroundings: Surroundings, stack: AsyncExitStack) -> Parts:
+    """Every part, started; `stack` ends them in reverse order."""
+    clock = SystemClock()
+    state = settings.state
+    jobs = await stack.enter_async_context(Jobs())
+    server = EmbeddedServer(state, settings.nats_server)
+    backend = choose_backend(settings, clock, jobs)
+    await _start_foundations(server, backend, stack)
+    engine = await NatsEngine.connect(server.url, server.user, server.password)
+    stack.push_async_callback(engine.close)
+    meta = await engine.bucket(META_BUCKET)
+    replica = Replica(meta)
+
+    packages = Packages(state / "packages", clock)
+    await packages.open()
+    code_cache = CodeCache(
+        state / "code", packages.path, jobs, clock, interpreter=compiler(surroundings)
+    )
+    await code_cache.open()
+    log_limits = LogLimits(segments=SegmentLimits(group_bytes_max=settings.log_group_mb * MB))
+    logs = LogStore(state / "logs", clock, jobs, limits=log_limits)
+    stack.push_async_callback(logs.close)
+
+    runtimes = make_runtimes(settings, surroundings, jobs)
+    capacity = MachineCapacity.measure(settings.memory_fraction)
+    worker = Worker(
+        WorkerId("local"),
+        backend,
+        runtimes,
+        code_cache,
+        logs,
+        capacity=capacity,
+        clock=clock,
+        jobs=jobs,
+    )
+    placement = Placement(clock, new_sandbox_id, secrets.SystemRandom().random)
+    placement.register(worker)
+    manager = WorkerManager(placement, clock, jobs, settings.keepalive_s)
+    counter = Counter(settings.account_concurrency)
+    replica.on_change(lambda old, new: _retire(manager, old, new))
+    workers = {worker.id: worker}
+    return Parts(
+        clock=clock,
+        jobs=jobs,
+        server=server,
+        meta=meta,
+        replica=replica,
+        packages=packages,
+        code_cache=code_cache,
+        functions=Functions(meta, replica, packages, code_cache, clock, jobs, new_id),
+        logs=logs,
+        backend=backend,
+        runtimes=runtimes,
+        worker=worker,
+        placement=placement,
+        manager=manager,
+        counter=counter,
+        invoker=Invoker(replica, counter, manager, workers, clock, TraceIds(clock).new),
+    )
+
+
+async def _start_foundations(
+    server: EmbeddedServer, backend: SandboxBackend, stack: AsyncExitStack
+) -> None:
+    """The engine and the sandboxes, at the same time: together they are most of a start."""
+    stack.push_async_callback(server.stop)
+    stack.push_async_callback(backend.close)
+    try:
+        async with asyncio.TaskGroup() as starting:
+            starting.create_task(server.start(), name="start-engine")
+            opening = starting.create_task(backend.open(), name="open-sandboxes")
+            for service in SERVICES:
+                starting.create_task(asyncio.to_thread(load_service, service))
+    except* (ServerStartFailed, StoreRefused, EngineUnavailable) as errors:
+        raise StartRefused(f"The engine did not start: {errors.exceptions[0]}") from errors
+    refuse_unusable(opening.result())
+
+
+def _loops(settings: Settings, parts: Parts) -> list[tuple[str, Coroutine[Any, Any, None]]]:
+    """Everything that runs for as long as Hearth does."""
+    export = settings.state / "export" / f"{META_BUCKET}.jsonl"
+    return [
+        ("replica", parts.replica.run()),
+        ("worker-manager", parts.manager.run()),
+        ("placement", parts.placement.run()),
+        ("sweeper", Sweeper(parts.replica, parts.packages, parts.code_cache).run()),
+        ("export", Exporter(parts.meta, META_BUCKET, export).run()),
+        ("log-flush", _flush_logs(parts.worker)),
+        ("engine", parts.server.wait_died()),
+    ]
+
+
+async def _flush_logs(worker: Worker) -> None:
+    while True:
+        await asyncio.sleep(LOG_FLUSH_S)
+        worker.flush_logs()
+
+
+def _retire(
+    manager: WorkerManager, old: FunctionVersion | None, new: FunctionVersion | None
+) -> None:
+    """A function was changed or deleted: its old sandboxes serve no more."""
+    if old is not None:
+        manager.retire(old.key, () if new is None else (configuration_id(new),))
+
+
+async def _open_doors(settings: Settings, parts: Parts, stop: asyncio.Event) -> Doors:
+    """Listen, now that there is somebody behind the doors."""
+    clock, jobs = parts.clock, parts.jobs
+    sock = bind(settings)
+    endpoint = endpoint_of(sock)
+    keys = KeyFile(settings.paths.keys, clock)
+    auth = (
+        SigV4Verifier(keys, clock)
+        if settings.auth is Auth.SIGV4
+        else OpenAuth(Region(settings.region))
+    )
+    links = downloads.PackageDownloads(secrets.token_bytes(32), parts.packages.path, clock, jobs)
+    edge = Edge(
+        SERVICES,
+        (
+            *functions.operations(parts.functions, links.link),
+            *account.operations(parts.functions, parts.counter),
+            *sts.OPERATIONS,
+        ),
+        auth,
+        clock,
+        jobs,
+        new_id,
+        InvokeHandler(parts.invoker, clock),
+    )
+
+    def handle(request: HttpRequest, responder: Responder) -> None:
+        if request.target.startswith(downloads.PREFIX):
+            links.handle(request, responder)
+        else:
+            edge.handle(request, responder)
+
+    front = HttpServer(handle, EDGE_LIMITS, on_error=edge.answer_refusal)
+    await front.start(sock)
+    view = View(settings, parts, endpoint, stop)
+    admin_api = admin.AdminApi(status=view, sandboxes=view, logs=parts.logs, stop=view, jobs=jobs)
+    back = HttpServer(admin_api.handle, admin.ADMIN_LIMITS)
+    await back.start(admin.listen(settings.paths.admin_socket))
+    return Doors(front, back, endpoint)

@@ -1,0 +1,69 @@
+"""What do `hearth status`, `hearth ps` and `hearth down` see and do?"""
+
+import asyncio
+import os
+from collections.abc import Sequence
+
+from hearth import __version__
+from hearth.api.admin import SandboxRow, StatusReport
+from hearth.app.parts import Parts
+from hearth.settings import Settings
+
+MB = 1024 * 1024
+
+
+class View:
+    """The platform as its owner sees it."""
+
+    def __init__(
+        self, settings: Settings, parts: Parts, endpoint: str, stop: asyncio.Event
+    ) -> None:
+        self._settings = settings
+        self._parts = parts
+        self._endpoint = endpoint
+        self._stop = stop
+        self._began_s = parts.clock.monotonic_s()
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    def report(self) -> StatusReport:
+        parts, settings = self._parts, self._settings
+        sandboxes = parts.manager.sandboxes()
+        return StatusReport(
+            version=__version__,
+            pid=os.getpid(),
+            endpoint=self._endpoint,
+            state=str(settings.state),
+            auth=settings.auth.value,
+            sandbox=parts.backend.name,
+            uptime_s=parts.clock.monotonic_s() - self._began_s,
+            functions=len(parts.replica.everything()),
+            sandboxes=len(sandboxes),
+            sandboxes_busy=sum(s.state in {"busy", "finishing"} for s in sandboxes),
+            concurrency_used=parts.counter.in_use,
+            concurrency_max=settings.account_concurrency,
+            invokes=parts.worker.invokes,
+            log_lines_lost=parts.logs.lines_lost,
+        )
+
+    def rows(self) -> Sequence[SandboxRow]:
+        memory = self._parts.worker.memory()
+        rows = []
+        for status in self._parts.manager.sandboxes():
+            used = memory.get(status.sandbox) if status.sandbox else None
+            rows.append(
+                SandboxRow(
+                    sandbox=status.sandbox or "",
+                    account=status.function.account,
+                    region=status.function.region,
+                    function=status.function.name,
+                    version=status.version,
+                    state=status.state,
+                    age_s=status.age_s,
+                    memory_bytes=used.used_bytes if used else 0,
+                    memory_max_bytes=used.limit_mb * MB if used else 0,
+                    invokes=status.invokes,
+                )
+            )
+        return rows
