@@ -79,6 +79,9 @@ class Exit:
 
     kind: ExitKind
     code: int
+    executed: bool = True
+    """False: its file was never executed (missing, not executable, wrong interpreter, or the
+    sandbox could not be set up); stderr has the reason."""
 
 
 @dataclass(frozen=True, slots=True)

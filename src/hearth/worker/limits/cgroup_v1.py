@@ -1,0 +1,133 @@
+"""Limits by cgroup v1 (also the v1 half of a hybrid machine): one directory for each controller.
+
+Needs `memory`; uses `cpu`, `cpuacct` and `pids` where they are.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, Self
+
+from hearth.worker.limits import files
+from hearth.worker.limits.contract import CPU_PERIOD_US, Bounds, Entry, Usage, cpu_quota_us
+from hearth.worker.limits.hierarchy import Hierarchies, group_name, remove_leftovers
+
+_CONTROLLERS: Final = ("memory", "cpu", "cpuacct", "pids")
+_NO_LIMIT: Final = -1
+_OWN_PROCESSES: Final = 4  # bubblewrap's two, and one being forked
+
+
+class CgroupV1:
+    """The Limits of a machine whose memory controller is v1's."""
+
+    memory = "cgroup v1"
+
+    def __init__(self, groups: dict[str, Path]) -> None:
+        self._groups = groups
+        self.cpu = "cgroup v1" if "cpu" in groups else ""
+
+    @classmethod
+    def open(cls, hierarchies: Hierarchies, instance: str) -> Self:
+        """Make our groups. Raises OSError if the memory controller is not ours to use."""
+        if "memory" not in hierarchies.own:
+            raise FileNotFoundError(2, "no memory controller in cgroup v1")
+        name = group_name(instance, os.getpid())
+        groups: dict[str, Path] = {}
+        for controller in _CONTROLLERS:
+            parent = hierarchies.own.get(controller)
+            if parent is None:
+                continue
+            remove_leftovers(parent, instance)
+            group = parent / name
+            try:
+                group.mkdir(exist_ok=True)
+            except OSError:
+                if controller == "memory":
+                    raise
+            else:
+                groups[controller] = group.resolve()
+        return cls(groups)
+
+    def create(self, name: str, bounds: Bounds, tmp_used: Callable[[], int]) -> "CgroupV1Cell":
+        """Raises OSError."""
+        # cpu and cpuacct are often one hierarchy: the same directory under two names.
+        cells = {controller: group / name for controller, group in self._groups.items()}
+        made: list[Path] = []
+        try:
+            for directory in dict.fromkeys(cells.values()):
+                directory.mkdir()
+                made.append(directory)
+            return CgroupV1Cell(cells, bounds, tmp_used)
+        except OSError:
+            for directory in made:
+                directory.rmdir()
+            raise
+
+    def close(self) -> None:
+        for group in dict.fromkeys(self._groups.values()):
+            group.rmdir()
+
+
+class CgroupV1Cell:
+    def __init__(self, cells: dict[str, Path], bounds: Bounds, tmp_used: Callable[[], int]) -> None:
+        self._cells = cells
+        self._memory = cells["memory"]
+        self._bounds = bounds
+        self._tmp_used = tmp_used
+        self._peak_seen = 0
+        limit = bounds.memory_bytes + bounds.tmp_bytes
+        files.write(self._memory / "memory.limit_in_bytes", limit)
+        files.write_if_there(self._memory / "memory.memsw.limit_in_bytes", limit)  # no swap
+        files.write_if_there(self._memory / "memory.swappiness", 0)
+        if "pids" in cells:
+            files.write(cells["pids"] / "pids.max", bounds.processes_max + _OWN_PROCESSES)
+        if "cpu" in cells:
+            files.write(cells["cpu"] / "cpu.cfs_period_us", CPU_PERIOD_US)
+        directories = dict.fromkeys(cells.values())
+        self.entry = Entry(cgroup_tasks=tuple(str(cell / "tasks") for cell in directories))
+
+    def began(self, pid: int) -> None: ...
+
+    def ended(self) -> None: ...
+
+    def limit_cpu(self, memory_mb: int | None) -> None:
+        if "cpu" in self._cells:
+            quota_us = _NO_LIMIT if memory_mb is None else cpu_quota_us(memory_mb)
+            files.write(self._cells["cpu"] / "cpu.cfs_quota_us", quota_us)
+
+    def usage(self) -> Usage:
+        used, uncounted = self._used(), self._uncounted()
+        counted = max(0, used - uncounted)
+        highest = files.read_int(self._memory / "memory.max_usage_in_bytes") - uncounted
+        self._peak_seen = max(self._peak_seen, counted, highest)
+        cpu_ns = 0
+        if "cpuacct" in self._cells:
+            cpu_ns = files.read_int(self._cells["cpuacct"] / "cpuacct.usage")
+        return Usage(memory_bytes=counted, memory_peak_bytes=self._peak_seen, cpu_s=cpu_ns / 1e9)
+
+    def reset_peak(self) -> None:
+        self._peak_seen = 0
+        files.write(self._memory / "memory.max_usage_in_bytes", 0)
+
+    def oom_kills(self) -> int:
+        return files.read_table(self._memory / "memory.oom_control").get("oom_kill", 0)
+
+    def is_exceeded(self) -> bool:
+        used = self._used()
+        if used <= self._bounds.memory_bytes:
+            return False
+        counted = used - self._uncounted()
+        self._peak_seen = max(self._peak_seen, counted)
+        return counted > self._bounds.memory_bytes
+
+    async def remove(self) -> None:
+        for cell in dict.fromkeys(self._cells.values()):
+            await files.remove_directory(cell)
+
+    def _used(self) -> int:
+        return files.read_int(self._memory / "memory.usage_in_bytes")
+
+    def _uncounted(self) -> int:
+        """/tmp, and cached files: of `cache`, what is not `shmem` is on a disk as well."""
+        stat = files.read_table(self._memory / "memory.stat")
+        return self._tmp_used() + max(0, stat.get("cache", 0) - stat.get("shmem", 0))

@@ -1,0 +1,52 @@
+"""How are the kernel's small control files read and written?"""
+
+import asyncio
+import contextlib
+import errno
+from pathlib import Path
+from typing import Final
+
+_REMOVE_TRIES: Final = 200
+_REMOVE_PAUSE_S: Final = 0.005
+
+
+def read_int(path: Path) -> int:
+    """Raises OSError. `max` is read as 0: nothing counted."""
+    text = path.read_text(encoding="ascii").strip()
+    return 0 if text == "max" else int(text)
+
+
+def read_table(path: Path) -> dict[str, int]:
+    """Lines of `name number`. Raises OSError."""
+    rows = (line.split() for line in path.read_text(encoding="ascii").splitlines())
+    return {row[0]: int(row[1]) for row in rows if len(row) == 2}
+
+
+def write(path: Path, value: int | str) -> None:
+    """Raises OSError. Opens the file as it is: control files are never created."""
+    with path.open("r+b", buffering=0) as file:
+        file.write(str(value).encode())
+
+
+def write_if_there(path: Path, value: int | str) -> None:
+    """For settings that some kernels do not have."""
+    with contextlib.suppress(FileNotFoundError):
+        write(path, value)
+
+
+async def remove_directory(path: Path) -> None:
+    """Remove a cgroup. The kernel may call it busy for a moment after its last process died.
+
+    Raises OSError if it stays so for a second.
+    """
+    for attempt in range(_REMOVE_TRIES):
+        try:
+            path.rmdir()  # noqa: ASYNC240 - on cgroupfs nothing waits for a disk
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            if error.errno != errno.EBUSY or attempt == _REMOVE_TRIES - 1:
+                raise
+        else:
+            return
+        await asyncio.sleep(_REMOVE_PAUSE_S)

@@ -1,0 +1,53 @@
+"""Who looks whether a sandbox holds more memory than it may? One job, for all that run."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from hearth.base.clock import Clock
+from hearth.base.jobs import Jobs
+from hearth.base.log import Log
+from hearth.worker.limits.contract import Cell
+
+log = Log("limits")
+
+LOOK_EVERY_S: Final = 0.05
+# However many sandboxes run, looking takes at most a tenth of the loop's time.
+SHARE: Final = 0.1
+
+
+class MemoryWatch:
+    """Calls back, once a run, when a cell has exceeded its memory. Looks only while any runs."""
+
+    def __init__(self, clock: Clock, jobs: Jobs) -> None:
+        self._clock = clock
+        self._jobs = jobs
+        self._running: dict[Cell, Callable[[], None]] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    def add(self, cell: Cell, on_exceeded: Callable[[], None]) -> None:
+        self._running[cell] = on_exceeded
+        if self._task is None:
+            self._task = self._jobs.spawn(self._look(), name="memory-watch")
+
+    def remove(self, cell: Cell) -> None:
+        self._running.pop(cell, None)
+
+    async def _look(self) -> None:
+        try:
+            while self._running:
+                began_s = self._clock.monotonic_s()
+                for cell in list(self._running):
+                    if self._is_exceeded(cell) and (act := self._running.pop(cell, None)):
+                        act()
+                took_s = self._clock.monotonic_s() - began_s
+                await asyncio.sleep(max(LOOK_EVERY_S, took_s / SHARE))
+        finally:
+            self._task = None
+
+    def _is_exceeded(self, cell: Cell) -> bool:
+        try:
+            return cell.is_exceeded()
+        except OSError as error:  # one sandbox's trouble must not end the watch over the others
+            log.warning("cannot tell a sandbox's memory", error=error)
+            return False

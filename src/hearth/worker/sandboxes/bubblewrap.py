@@ -1,0 +1,204 @@
+"""How is a program isolated by default? In a fresh bubblewrap sandbox, made by the launcher.
+
+open() starts the launcher, runs a program for real and says what this machine gives. A launcher
+that died is started anew at the next create(); its sandboxes are lost with it.
+"""
+
+import asyncio
+import itertools
+import os
+import platform
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from hearth.base.clock import Clock
+from hearth.base.jobs import Jobs
+from hearth.base.log import Log
+from hearth.model.ids import SandboxId
+from hearth.worker.limits.contract import MB, Bounds, Cell, Limits
+from hearth.worker.limits.find import find_limits
+from hearth.worker.limits.watch import MemoryWatch
+from hearth.worker.sandboxes import diagnosis, messages
+from hearth.worker.sandboxes.bubblewrap_sandbox import BubblewrapSandbox, Resources
+from hearth.worker.sandboxes.bwrap import find_bwrap
+from hearth.worker.sandboxes.contract import Capabilities, Program, SandboxFailed, SandboxSpec
+from hearth.worker.sandboxes.launcher import Launcher
+from hearth.worker.sandboxes.messages import BoxOrder, CreateOrder, ExitEvent, Opened, OpenOrder
+from hearth.worker.sandboxes.outputs import read_to_end
+from hearth.worker.sandboxes.uids import Uids
+
+log = Log("sandboxes")
+
+_SECCOMP: Final = Path(__file__).with_name("seccomp")
+_TRIAL_S: Final = 20.0
+_TRIAL = SandboxSpec(sandbox=SandboxId("trial"), memory_mb=128, tmp_mb=1)
+_TRIAL_PROGRAM = Program(
+    argv=("/bin/true",), environment={}, working_directory="/var/task", mounts=()
+)
+_ISOLATION: Final = (
+    "user namespace, no capabilities, no new privileges",
+    "pid namespace",
+    "mount namespace, read-only root",
+    "network namespace",
+    "ipc, uts and cgroup namespaces",
+    "seccomp filter",
+)
+
+
+class BubblewrapBackend:
+    """The default SandboxBackend. `instance` names this worker's state; no two live ones share it.
+
+    `run_directory` is not used: everything is in the launcher's own mount namespace.
+    """
+
+    name = "bubblewrap"
+
+    def __init__(self, instance: str, run_directory: Path, clock: Clock, jobs: Jobs) -> None:
+        del run_directory
+        self._instance = instance
+        self._watch = MemoryWatch(clock, jobs)
+        self._limits: Limits | None = None
+        self._launcher: Launcher | None = None
+        self._launching = asyncio.Lock()
+        self._uids: Uids | None = None
+        self._boxes = itertools.count(1)
+        self._sandboxes: dict[int, BubblewrapSandbox] = {}
+
+    async def open(self) -> Capabilities:
+        if find_bwrap() is None:
+            return diagnosis.no_bubblewrap(self.name)
+        if _seccomp_filter() is None:
+            return diagnosis.unknown_machine(self.name, platform.machine())
+        try:
+            self._limits = find_limits(self._instance)
+            launcher = await self._launched()
+            await self._try()
+        except (SandboxFailed, TimeoutError) as error:
+            await self.close()
+            return diagnosis.not_usable(self.name, error)
+        assert launcher.is_alive
+        return diagnosis.usable(
+            Capabilities(
+                name=self.name,
+                usable=True,
+                isolation=(self._whose_uid(), *_ISOLATION),
+                memory_limit=self._limits.memory,
+                cpu_limit=self._limits.cpu,
+            )
+        )
+
+    async def create(self, spec: SandboxSpec) -> BubblewrapSandbox:
+        launcher = await self._launched()
+        uid = self._uids.take() if self._uids else None
+        box = next(self._boxes)
+        try:
+            order = CreateOrder(box=box, tmp_bytes=spec.tmp_mb * MB, uid=uid)
+            tmp = (await launcher.ask(messages.CREATE, order)).fds[0]
+        except BaseException:
+            launcher.tell(messages.DESTROY, BoxOrder(box=box))
+            self._give_uid(uid)
+            raise
+        try:
+            cell = self._limit(spec, box, tmp)
+        except OSError as error:
+            os.close(tmp)
+            launcher.tell(messages.DESTROY, BoxOrder(box=box))
+            self._give_uid(uid)
+            raise SandboxFailed(f"no limits for the sandbox: {error}") from error
+        resources = Resources(
+            box=box,
+            uid=uid,
+            tmp=tmp,
+            cell=cell,
+            launcher=launcher,
+            watch=self._watch,
+            on_destroyed=self._forget(box, uid),
+        )
+        self._sandboxes[box] = sandbox = BubblewrapSandbox(spec, resources)
+        return sandbox
+
+    async def close(self) -> None:
+        await asyncio.gather(*(sandbox.destroy() for sandbox in list(self._sandboxes.values())))
+        if self._launcher:
+            self._launcher.close()
+            self._launcher = None
+        if self._limits:
+            self._limits.close()
+            self._limits = None
+
+    def _limit(self, spec: SandboxSpec, box: int, tmp: int) -> Cell:
+        assert self._limits is not None, "create() before open(), or after close()"
+        bounds = Bounds(
+            memory_bytes=spec.memory_mb * MB,
+            tmp_bytes=spec.tmp_mb * MB,
+            processes_max=spec.processes_max,
+        )
+
+        def tmp_used() -> int:
+            seen = os.fstatvfs(tmp)
+            return (seen.f_blocks - seen.f_bfree) * seen.f_frsize
+
+        return self._limits.create(str(box), bounds, tmp_used)
+
+    async def _launched(self) -> Launcher:
+        """The launcher; a new one if it has died. Raises SandboxFailed."""
+        async with self._launching:
+            if self._launcher is None or not self._launcher.is_alive:
+                bwrap, seccomp = find_bwrap(), _seccomp_filter()
+                if bwrap is None or seccomp is None:
+                    raise SandboxFailed("bubblewrap or its seccomp filter has gone")
+                order = OpenOrder(
+                    bwrap=str(bwrap.program),
+                    libraries=[str(library) for library in bwrap.libraries],
+                    seccomp=str(seccomp),
+                )
+                self._launcher, opened = await Launcher.open(order, self._exited, self._lost)
+                self._own_uids(opened)
+            return self._launcher
+
+    def _own_uids(self, opened: Opened) -> None:
+        if opened.own_uids and self._uids is None:
+            self._uids = Uids(opened.uid_first, opened.uid_count)
+
+    def _whose_uid(self) -> str:
+        return "own uid" if self._uids else f"uid {os.getuid()}, as Hearth itself"
+
+    def _exited(self, event: ExitEvent) -> None:
+        sandbox = self._sandboxes.get(event.box)
+        if sandbox is not None:
+            sandbox.exited(event)
+
+    def _lost(self) -> None:
+        for sandbox in self._sandboxes.values():
+            sandbox.lost()
+
+    def _forget(self, box: int, uid: int | None) -> Callable[[], None]:
+        def forget() -> None:
+            del self._sandboxes[box]
+            self._give_uid(uid)
+
+        return forget
+
+    def _give_uid(self, uid: int | None) -> None:
+        if self._uids and uid is not None:
+            self._uids.give(uid)
+
+    async def _try(self) -> None:
+        """Raises SandboxFailed or TimeoutError if a program cannot be run for real."""
+        async with asyncio.timeout(_TRIAL_S):
+            sandbox = await self.create(_TRIAL)
+            try:
+                channels = await sandbox.start(_TRIAL_PROGRAM)
+                channels.api.close()
+                said, exit_ = await asyncio.gather(read_to_end(channels.stderr), sandbox.wait())
+                await read_to_end(channels.stdout)
+            finally:
+                await sandbox.destroy()
+        if exit_.code != 0:
+            raise SandboxFailed(said.decode(errors="replace").strip() or f"{exit_}")
+
+
+def _seccomp_filter() -> Path | None:
+    path = _SECCOMP / f"{platform.machine()}.bpf"
+    return path if path.is_file() else None

@@ -1,0 +1,321 @@
+"""Who forks for the worker? This small process: `python -I -S launcher_process.py FD`.
+
+Forking a large worker blocks its event loop for 10 ms; forking this one costs 1. It is
+single-threaded and knows only the standard library. Its life ends with the worker's - when the
+socket closes or the kernel says that the parent died - and every sandbox's ends with its own.
+
+A program in a sandbox is three processes here: bubblewrap outside (our child, the *outer*), its
+pid 1 inside (the *inner*), and the program. When the outer has died the kernel kills the inner,
+we inherit it, and once we have reaped it nothing is left in its pid namespace: only then has the
+program ended.
+"""
+
+import gc
+import json
+import os
+import resource
+import selectors
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+if __name__ == "__main__":  # executed by path, without site-packages: find our own package
+    sys.path.append(str(Path(__file__).resolve().parents[3]))
+
+from hearth.worker.sandboxes import jail, linux, messages
+from hearth.worker.sandboxes.arguments import Root
+from hearth.worker.sandboxes.messages import (
+    BoxOrder,
+    CreateOrder,
+    ExitEvent,
+    Opened,
+    OpenOrder,
+    StartOrder,
+)
+from hearth.worker.sandboxes.stage import MOUNTS_MAX, Stage, enter_own_namespaces, sandbox_uids
+
+
+@dataclass(slots=True, kw_only=True)
+class Program:
+    """A run, from fork until nothing of it is left."""
+
+    order: StartOrder
+    outer: int
+    status: int
+    """Read end of bubblewrap's json-status pipe."""
+    block: int | None
+    """Write end of the pipe on which bubblewrap waits, if it has to."""
+    text: bytes = b""
+    inner: int | None = None
+    executed: bool = False
+    ended: int | None = None
+    """The outer's wait status."""
+    left: set[int] = field(default_factory=set)
+    """Orphans of the outer that are still to be reaped."""
+    waiting: list[int] = field(default_factory=list)
+    """Ids of the kill orders to answer at the end."""
+
+    @property
+    def is_gone(self) -> bool:
+        return self.ended is not None and not self.left
+
+
+class Launcher:
+    """The loop. Orders come in on `control`; answers and exits go out on it."""
+
+    def __init__(self, control: socket.socket) -> None:
+        self._control = control
+        self._stage = Stage()
+        self._pid = os.getpid()
+        self._programs: dict[int, Program] = {}
+        self._selector = selectors.DefaultSelector()
+        self._do: dict[str, Callable[[int, dict[str, Any]], None]] = {
+            messages.OPEN: self._open,
+            messages.CREATE: self._create,
+            messages.START: self._start,
+            messages.KILL: self._kill,
+            messages.DESTROY: self._destroy,
+        }
+
+    def run(self) -> NoReturn:
+        """Serve until the worker has gone."""
+        wake, woken = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(woken)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        self._selector.register(wake, selectors.EVENT_READ, lambda: self._reap(wake))
+        self._selector.register(self._control, selectors.EVENT_READ, self._obey)
+        while True:
+            for key, _ in self._selector.select():
+                key.data()
+
+    def _obey(self) -> None:
+        message, _ = messages.receive(self._control)
+        if message is None:
+            os._exit(0)  # the worker has gone; our death kills every sandbox
+        number = message["id"]
+        try:
+            self._do[message["do"]](number, message["order"])
+        except OSError as error:
+            self._answer(number, {"error": str(error) or repr(error)})
+
+    def _answer(self, number: int, content: dict[str, Any]) -> None:
+        messages.send(self._control, {"id": number, **content})
+
+    def _open(self, number: int, content: dict[str, Any]) -> None:
+        own_uids = enter_own_namespaces()
+        self._stage.build(OpenOrder(**content))
+        first, count = sandbox_uids() if own_uids else (0, 0)
+        linux.adopt_orphans()
+        gc.collect()
+        gc.freeze()  # so that a child's collector does not copy every page
+        opened = Opened(own_uids=own_uids, uid_first=first, uid_count=count)
+        self._answer(number, {"answer": asdict(opened)})
+
+    def _create(self, number: int, content: dict[str, Any]) -> None:
+        tmp = self._stage.add(CreateOrder(**content))
+        messages.send(self._control, {"id": number, "answer": {}}, (tmp,))
+        os.close(tmp)
+
+    def _destroy(self, number: int, content: dict[str, Any]) -> None:
+        order = BoxOrder(**content)
+        if order.box in self._programs:
+            raise OSError(0, "a program still runs in the sandbox")
+        self._stage.remove(order.box)
+        self._answer(number, {"answer": {}})
+
+    def _kill(self, number: int, content: dict[str, Any]) -> None:
+        program = self._programs.get(BoxOrder(**content).box)
+        if program is None:
+            self._answer(number, {"answer": {}})
+            return
+        program.waiting.append(number)
+        if program.ended is None:
+            os.kill(program.outer, signal.SIGKILL)  # ours and not reaped: no other can have its pid
+
+    def _start(self, number: int, content: dict[str, Any]) -> None:
+        order = StartOrder(**content)
+        if order.box in self._programs:
+            raise OSError(0, "a program already runs in the sandbox")
+        if len(order.mounts) > MOUNTS_MAX:
+            raise OSError(0, f"more than {MOUNTS_MAX} mounts")
+        status, status_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        block_read, block = os.pipe2(os.O_CLOEXEC) if order.processes_in_namespace else (None, None)
+        try:
+            outer = _fork(order.cgroup_directory)
+            if outer == 0:
+                self._become(number, order, status_write, block_read)
+        except OSError:
+            _close(status, block)
+            raise
+        finally:
+            _close(status_write, block_read)
+        program = Program(order=order, outer=outer, status=status, block=block)
+        self._programs[order.box] = program
+        self._selector.register(status, selectors.EVENT_READ, lambda: self._read_status(program))
+
+    def _become(self, number: int, order: StartOrder, status: int, block: int | None) -> NoReturn:
+        """In the child: turn into the sandbox, answering the worker on the way."""
+        try:
+            signal.set_wakeup_fd(-1)
+            root = Root(links=self._stage.links, binds=self._stage.binds, hidden=self._stage.hidden)
+            fds, execute = jail.become_sandbox(order, root, self._pid, status, block)
+            messages.send(self._control, {"id": number, "answer": {"pid": os.getpid()}}, tuple(fds))
+            execute()
+        except Exception as error:  # noqa: BLE001 - whatever it is, this copy must not serve on
+            jail.report(self._control, number, error)
+
+    def _read_status(self, program: Program) -> None:
+        """bubblewrap says which pid the inner has, and at the end whether anything was executed."""
+        if program.status < 0:
+            return  # finished earlier in this turn of the loop
+        try:
+            data = os.read(program.status, 4096)
+        except BlockingIOError:
+            return
+        if not data:
+            self._forget_status(program)
+            return
+        program.text += data
+        *lines, program.text = program.text.split(b"\n")
+        for line in lines:
+            said = json.loads(line)
+            if "child-pid" in said:
+                program.inner = said["child-pid"]
+                self._unblock(program, said["child-pid"])
+            if "exit-code" in said:
+                program.executed = True
+
+    def _unblock(self, program: Program, inner: int) -> None:
+        """Inside the new user namespace the limit counts this sandbox's processes only; set
+        before it was made, it would count all of the user's."""
+        if program.block is None:
+            return
+        limit = program.order.processes_in_namespace
+        assert limit is not None
+        try:
+            resource.prlimit(inner, resource.RLIMIT_NPROC, (limit, limit))
+            os.write(program.block, b"1")
+        except OSError:  # it has died, or it must not run without its limit
+            os.kill(program.outer, signal.SIGKILL)
+        _close(program.block)
+        program.block = None
+
+    def _forget_status(self, program: Program) -> None:
+        if program.status >= 0:
+            self._selector.unregister(program.status)
+            os.close(program.status)
+            program.status = -1
+
+    def _reap(self, wake: int) -> None:
+        os.read(wake, 4096)
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                break
+            if pid == 0:
+                break
+            for program in self._programs.values():
+                program.left.discard(pid)
+                if program.outer == pid and program.ended is None:
+                    program.ended = status
+                    self._inherit(program)
+        for program in [p for p in self._programs.values() if p.is_gone]:
+            self._finish(program)
+
+    def _inherit(self, program: Program) -> None:
+        """The outer has been reaped, so whatever it left is our child by now: kill that too."""
+        while program.status >= 0 and _is_readable(program.status):
+            self._read_status(program)
+        if program.inner is not None:
+            orphans = {program.inner}
+        else:  # it died before it could say: every child of ours that nobody knows
+            known = {p.outer for p in self._programs.values() if p.ended is None}
+            known |= {p.inner for p in self._programs.values() if p.inner is not None}
+            orphans = _children() - known
+        for pid in orphans:
+            try:
+                reaped, _ = os.waitpid(pid, os.WNOHANG)
+            except ChildProcessError:
+                continue  # the outer had reaped it itself
+            if reaped == 0:
+                os.kill(pid, signal.SIGKILL)
+                program.left.add(pid)
+
+    def _finish(self, program: Program) -> None:
+        assert program.ended is not None
+        self._forget_status(program)
+        _close(program.block)
+        del self._programs[program.order.box]
+        killed = os.WTERMSIG(program.ended) if os.WIFSIGNALED(program.ended) else 0
+        code = 0 if killed else os.WEXITSTATUS(program.ended)
+        event = ExitEvent(
+            box=program.order.box,
+            run=program.order.run,
+            code=code,
+            signal=killed,
+            executed=program.executed,
+        )
+        messages.send(self._control, messages.exit_event(event))
+        for number in program.waiting:
+            self._answer(number, {"answer": {}})
+
+
+def _fork(cgroup: str | None) -> int:
+    if cgroup is None:
+        return os.fork()
+    fd = os.open("/host" + cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return linux.fork_into_cgroup(fd)
+    finally:
+        os.close(fd)
+
+
+def _is_readable(fd: int) -> bool:
+    """Also true at the end of the stream."""
+    with selectors.PollSelector() as poll:
+        poll.register(fd, selectors.EVENT_READ)
+        return bool(poll.select(0))
+
+
+def _children() -> set[int]:
+    own = str(os.getpid())
+    children = set()
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            stat = (entry / "stat").read_text(encoding="ascii", errors="replace")
+        except OSError:
+            continue  # it ended while we looked
+        if stat.rpartition(")")[2].split()[1] == own:
+            children.add(int(entry.name))
+    return children
+
+
+def _close(*fds: int | None) -> None:
+    for fd in fds:
+        if fd is not None:
+            os.close(fd)
+
+
+def main() -> NoReturn:
+    parent = os.getppid()
+    control = socket.socket(fileno=int(sys.argv[1]))
+    control.setblocking(True)
+    os.umask(0o022)
+    _, files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+    launcher = Launcher(control)
+    linux.die_with_parent()
+    if os.getppid() != parent:
+        os._exit(1)
+    launcher.run()
+
+
+if __name__ == "__main__":
+    main()

