@@ -19,11 +19,15 @@ ANSWER_S: Final = 10.0
 T = TypeVar("T")
 
 
-class NotRunning(Failure):
+class Gone(Failure):
+    """The other side ended while it was asked."""
+
+
+class NotRunning(Gone):
     def __init__(self, paths: StatePaths) -> None:
         super().__init__(
-            f"Hearth is not running on {paths.state}. Start it with: hearth up "
-            "(or name another state directory with --state)."
+            f"Hearth is not running on {paths.state}. "
+            f"Start it with: hearth up --state {paths.state}"
         )
 
 
@@ -82,6 +86,8 @@ class AdminClient:
             raise Failure(
                 f"The Hearth on {self._paths.state} belongs to another user; only they can ask it."
             ) from error
+        except (ConnectionError, http.client.RemoteDisconnected) as error:
+            raise Gone("Hearth has just stopped.") from error
         except (OSError, http.client.HTTPException) as error:
             raise Failure(f"Hearth did not answer: {type(error).__name__} {error}.") from error
         if status != http.client.OK:

@@ -11,7 +11,7 @@ import click
 from hearth.api.admin import LogLine
 from hearth.base.clock import SystemClock
 from hearth.cli import output
-from hearth.cli.admin_client import AdminClient
+from hearth.cli.admin_client import AdminClient, Gone
 from hearth.cli.output import Failure, note
 from hearth.cli.running import state_option
 from hearth.model.ids import FunctionReference
@@ -72,10 +72,8 @@ def logs(
             page = client.last_logs(group, limit=max(lines, 1))
             _show(page.events if lines else [], raw=raw)
             cursor = page.cursor
-        while follow:
-            page = client.next_logs(group, after=cursor)
-            _show(page.events, raw=raw)
-            cursor = page.cursor
+        if follow:
+            _follow(client, group, cursor, raw=raw)
     except KeyboardInterrupt:  # the way to end --follow, not an accident
         return
 
@@ -131,6 +129,17 @@ def _show_since(client: AdminClient, group: LogGroup, start_ms: int, *, raw: boo
     if cursor is None:
         note("Nothing was logged since then.")
     return cursor
+
+
+def _follow(client: AdminClient, group: LogGroup, cursor: str | None, *, raw: bool) -> None:
+    while True:
+        try:
+            page = client.next_logs(group, after=cursor)
+        except Gone:
+            note("The log ends here: Hearth has stopped.")
+            return
+        _show(page.events, raw=raw)
+        cursor = page.cursor
 
 
 def _show(lines: Iterable[LogLine], *, raw: bool) -> None:

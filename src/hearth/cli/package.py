@@ -31,14 +31,13 @@ def zip_directory(directory: Path) -> bytes:
     count = size = 0
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
         for name, path in _files(directory):
-            body = _body(directory, path)
-            count, size = count + 1, size + len(body)
+            count, size = count + 1, size + path.lstat().st_size
             if size > UNZIPPED_BYTES_MAX:
                 raise Failure(
                     f"{directory} holds more than {UNZIPPED_BYTES_MAX >> 20} MB, the most that "
                     "Lambda takes unzipped. Leave out what the function does not need."
                 )
-            archive.writestr(_entry(name, path), body)
+            archive.writestr(_entry(name, path), _body(directory, path))
     if not count:
         raise Failure(f"{directory} holds no files to deploy.")
     packed = content.getvalue()
