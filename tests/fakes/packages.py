@@ -2,6 +2,7 @@
 
 import io
 import stat
+import warnings
 import zipfile
 from collections.abc import Mapping
 
@@ -20,7 +21,8 @@ def zip_of(files: Mapping[str, str | bytes] | None = None) -> bytes:
 def zip_entries(*entries: tuple[str, int, str | bytes]) -> bytes:
     """A package of (name, mode, content): the mode has the file's type, as stat gives it."""
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as package:
+    with warnings.catch_warnings(), zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as package:
+        warnings.filterwarnings("ignore", "Duplicate name")
         for name, mode, content in entries:
             header = zipfile.ZipInfo(name)
             header.external_attr = mode << 16

@@ -96,9 +96,10 @@ class Replica:
         """Follow the engine until cancelled; what it cannot reach it tries again."""
         retry_s = RETRY_S_MIN
         while True:
+            # Before the watch begins: what is written meanwhile may be told after its CaughtUp.
+            unseen = dict(self._revisions)
             try:
                 async with self._kv.watch(PREFIX) as changes:
-                    unseen = dict(self._revisions)
                     async for change in changes:
                         self._follow(change, unseen)
                         if self._following:

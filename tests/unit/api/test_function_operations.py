@@ -1,0 +1,469 @@
+"""The operations on functions and the account: members in, members out."""
+
+import asyncio
+import base64
+import hashlib
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fakes.control import ACCOUNT, REGION, ROLE, ControlPlane, FakeCodeCache, control_plane
+from fakes.packages import zip_of
+from hearth.api.operation import Operation, OperationRequest, OperationResponse
+from hearth.api.operations import account, functions
+from hearth.engine.memory import MemoryEngine
+from hearth.model.errors import (
+    AccessDenied,
+    InvalidParameterValue,
+    ResourceNotFound,
+    ServiceError,
+    ValidationFailed,
+)
+from hearth.model.ids import AccountId, Caller, Region
+
+ARN = "arn:aws:lambda:eu-central-1:123456789012:function:f"
+PACKAGE = zip_of()
+SHA256 = base64.b64encode(hashlib.sha256(PACKAGE).digest()).decode()
+CREATE: dict[str, Any] = {
+    "FunctionName": "f",
+    "Runtime": "python3.12",
+    "Handler": "app.handler",
+    "Role": ROLE,
+    "Code": {"ZipFile": PACKAGE},
+}
+
+
+@dataclass(frozen=True)
+class ConcurrencyUsage:
+    limit: int = 1_000
+    unreserved: int = 900
+
+
+class Concurrency:
+    def usage(self, account: AccountId, region: Region) -> ConcurrencyUsage:
+        return ConcurrencyUsage()
+
+
+class Api:
+    """Calls operations as the edge does."""
+
+    def __init__(self, plane: ControlPlane) -> None:
+        self.plane = plane
+        link: functions.CodeLocation = lambda request, f: f"{request.endpoint}/{f.code.sha256}"  # noqa: E731
+        self._operations: Mapping[str, Operation] = {
+            operation.name: operation
+            for operation in (
+                *functions.operations(plane.functions, link),
+                *account.operations(plane.functions, Concurrency()),
+            )
+        }
+
+    async def respond(self, name: str, members: Mapping[str, Any]) -> OperationResponse:
+        caller = Caller(ACCOUNT, REGION, "AKIA", f"arn:aws:iam::{ACCOUNT}:user/u")
+        return await self._operations[name].handler(
+            OperationRequest(
+                caller=caller, request_id="r", members=members, endpoint="http://127.0.0.1:4566"
+            )
+        )
+
+    async def call(self, operation: str, **members: Any) -> Any:
+        return (await self.respond(operation, members)).members
+
+    async def create(self, **members: Any) -> Any:
+        created = await self.call("CreateFunction", **CREATE | members)
+        await self.plane.settled()
+        return created
+
+
+def play(directory: Path, scenario: Callable[[Api], Awaitable[None]]) -> None:
+    async def scene() -> None:
+        kv = await MemoryEngine().bucket("meta")
+        async with control_plane(kv, directory, FakeCodeCache()) as plane:
+            await scenario(Api(plane))
+
+    asyncio.run(scene())
+
+
+def test_create_answers_what_aws_answers(tmp_path: Path) -> None:
+    async def scenario(api: Api) -> None:
+        created = await api.create()
+        assert re.fullmatch(
+            r"arn:aws:lambda:eu-central-1::runtime:[0-9a-f]{64}",
+            created.pop("RuntimeVersionConfig")["RuntimeVersionArn"],
+        )
+        assert created.pop("RevisionId")
+        assert created == {
+            "FunctionName": "f",
+            "FunctionArn": ARN,
+            "Runtime": "python3.12",
+            "Role": ROLE,
+            "Handler": "app.handler",
+            "CodeSize": len(PACKAGE),
+            "Description": "",
+            "Timeout": 3,
+            "MemorySize": 128,
+            "LastModified": "2026-11-23T15:04:05.000+0000",
+            "CodeSha256": SHA256,
+            "Version": "$LATEST",
+            "TracingConfig": {"Mode": "PassThrough"},
+            "State": "Pending",
+            "StateReason": "The function is being created.",
+            "StateReasonCode": "Creating",
+            "PackageType": "Zip",
+            "Architectures": ["x86_64"],
+            "EphemeralStorage": {"Size": 512},
+            "SnapStart": {"ApplyOn": "None", "OptimizationStatus": "Off"},
+            "LoggingConfig": {"LogFormat": "Text", "LogGroup": "/aws/lambda/f"},
+        }
+
+    play(tmp_path, scenario)
+
+
+def test_an_active_function_has_a_last_update_and_no_reasons(tmp_path: Path) -> None:
+    async def scenario(api: Api) -> None:
+        created = await api.create()
+        active = await api.call("GetFunctionConfiguration", FunctionName="f")
+        assert active["State"] == "Active"
+        assert active["LastUpdateStatus"] == "Successful"
+        assert created.keys() - active.keys() == {"StateReason", "StateReasonCode"}
+        assert active.keys() - created.keys() == {"LastUpdateStatus"}
+
+    play(tmp_path, scenario)
+
+
+def test_every_setting_that_is_given_is_kept_and_told(tmp_path: Path) -> None:
+    async def scenario(api: Api) -> None:
+        await api.create(
+            Description="d",
+            Timeout=900,
+            MemorySize=10_240,
+            EphemeralStorage={"Size": 10_240},
+            Architectures=["arm64"],
+            Environment={"Variables": {"A": "1"}},
+            Tags={"t": "v"},
+        )
+        got = await api.call("GetFunction", FunctionName="f")
+        assert got["Tags"] == {"t": "v"}
+        assert got["Code"] == {
+            "RepositoryType": "S3",
+            "Location": f"http://127.0.0.1:4566/{hashlib.sha256(PACKAGE).hexdigest()}",
+        }
+        configuration = got["Configuration"]
+        assert configuration["Description"] == "d"
+        assert configuration["Timeout"] == 900
+        assert configuration["MemorySize"] == 10_240
+        assert configuration["EphemeralStorage"] == {"Size": 10_240}
+        assert configuration["Architectures"] == ["arm64"]
+        assert configuration["Environment"] == {"Variables": {"A": "1"}}
+        assert "Tags" not in configuration
+
+    play(tmp_path, scenario)
+
+
+def test_no_location_is_told_where_there_is_none(tmp_path: Path) -> None:
+    async def scenario(api: Api) -> None:
+        await api.create()
+        get = next(
+            operation
+            for operation in functions.operations(api.plane.functions)
+            if operation.name == "GetFunction"
+        )
+        caller = Caller(ACCOUNT, REGION, "AKIA", "arn")
+        request = OperationRequest(
+            caller=caller, request_id="r", members={"FunctionName": "f"}, endpoint="http://x"
+        )
+        assert (await get.handler(request)).members["Code"] == {"RepositoryType": "S3"}
+        assert "Tags" not in (await get.handler(request)).members
+
+    play(tmp_path, scenario)
+
+
+@pytest.mark.parametrize(
+    ("name", "qualifier", "arn"),
+    [
+        ("f", None, ARN),
+        ("f", "$LATEST", f"{ARN}:$LATEST"),
+        ("f:$LATEST", None, f"{ARN}:$LATEST"),
+        ("f:$LATEST", "$LATEST", f"{ARN}:$LATEST"),
+        ("123456789012:function:f", None, ARN),
+        (ARN, None, ARN),
+        (f"{ARN}:$LATEST", None, f"{ARN}:$LATEST"),
+    ],
+)
+def test_a_function_is_found_by_every_name_it_has(
+    tmp_path: Path, name: str, qualifier: str | None, arn: str
+) -> None:
+    async def scenario(api: Api) -> None:
+        await api.create()
+        members = {"FunctionName": name} | ({"Qualifier": qualifier} if qualifier else {})
+        assert (await api.call("GetFunctionConfiguration", **members))["FunctionArn"] == arn
+
+    play(tmp_path, scenario)
+
+
+OTHER = "arn:aws:lambda:eu-central-1:999999999999:function:f"
+
+
+@pytest.mark.parametrize(
+    ("members", "kind", "text"),
+    [
+        (
+            {"FunctionName": "nope"},
+            ResourceNotFound,
+            f"Function not found: {ARN[:-1]}nope",
+        ),
+        ({"FunctionName": "f:7"}, ResourceNotFound, f"Function not found: {ARN}:7"),
+        (
+            {"FunctionName": "f", "Qualifier": "live"},
+            ResourceNotFound,
+            f"Function not found: {ARN}:live",
+        ),
+        (
+            {"FunctionName": "nope", "Qualifier": "$LATEST"},
+            ResourceNotFound,
+            f"Function not found: {ARN[:-1]}nope:$LATEST",
+        ),
+        (
+            {"FunctionName": "f:1", "Qualifier": "2"},
+            InvalidParameterValue,
+            "The derived qualifier from the function name does not match the specified qualifier.",
+        ),
+        (
+            {"FunctionName": ARN.replace("eu-central-1", "ap-southeast-1")},
+            ResourceNotFound,
+            "Functions from 'ap-southeast-1' are not reachable in this region ('eu-central-1')",
+        ),
+        (
+            {"FunctionName": OTHER},
+            AccessDenied,
+            (
+                "User: arn:aws:iam::123456789012:user/u is not authorized to perform: "
+                f"lambda:GetFunction on resource: {OTHER} because no resource-based policy allows "
+                "the lambda:GetFunction action"
+            ),
+        ),
+        (
+            {"FunctionName": "not a name"},
+            ValidationFailed,
+            (
+                "1 validation error detected: Value 'not a name' at 'functionName' failed to "
+                "satisfy constraint: Member must satisfy regular expression pattern: "
+                r"(arn:(aws[a-zA-Z-]*)?:lambda:)?((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+"
+                r"-\d{1}:)?(\d{12}:)?(function:)?([a-zA-Z0-9-_]+)(:(\$LATEST|[a-zA-Z0-9-_]+))?"
+            ),
+        ),
+    ],
+)
+def test_a_function_that_cannot_be_meant_is_refused_in_lambdas_words(
+    tmp_path: Path, members: Mapping[str, Any], kind: type[ServiceError], text: str
+) -> None:
+    async def scenario(api: Api) -> None:
+        await api.create()
+        with pytest.raises(kind) as refused:
+            await api.call("GetFunction", **members)
+        assert refused.value.message == text
+
+    play(tmp_path, scenario)
+
+
+def test_only_a_function_can_be_changed_not_a_version_of_it(tmp_path: Path) -> None:
+    async def scenario(api: Api) -> None:
+        await api.create()
+        for operation in ("UpdateFunctionCode", "UpdateFunctionConfiguration", "CreateFunction"):
+            with pytest.raises(InvalidParameterValue, match="Aliases and versions do not support"):
+                await api.call(operation, **CREATE | {"FunctionName": "f:1"})
+
+    play(tmp_path, scenario)
+
+
+def test_an_update_answers_that_it_is_in_progress(tmp_path: Path) -> None:
+    async def scenario(api: Api) -> None:
+        before = await api.create()
+        package = zip_of({"new.py": ""})
+        updated = await api.call("UpdateFunctionCode", FunctionName="f", ZipFile=package)
+        assert updated["State"] == "Active"
+        assert updated["LastUpdateStatus"] == "InProgress"
+        assert updated["LastUpdateStatusReason"] == "The function is being created."
+        assert updated["LastUpdateStatusReasonCode"] == "Creating"
+        assert updated["CodeSha256"] != before["CodeSha256"]
+        assert updated["CodeSize"] == len(package)
+        await api.plane.settled()
+        changed = await api.call(
+            "UpdateFunctionConfiguration",
+            FunctionName=ARN,
+            Timeout=30,
+            EphemeralStorage={"Size": 1_024},
+            Environment={},
+        )
+        assert changed["Timeout"] == 30
+        assert changed["EphemeralStorage"] == {"Size": 1_024}
+        assert changed["Environment"] == {"Variables": {}}
+        assert changed["Handler"] == before["Handler"]
+
+    play(tmp_path, scenario)
+
+
+def test_a_dry_run_shows_the_new_code_and_changes_nothing(tmp_path: Path) -> None:
+    async def scenario(api: Api) -> None:
+        await api.create()
+        before = await api.call("GetFunctionConfiguration", FunctionName="f")
+        answer = await api.call(
+            "UpdateFunctionCode", FunctionName="f", ZipFile=zip_of({"n": ""}), DryRun=True
+        )
+        assert answer["CodeSha256"] != before["CodeSha256"]
+        assert await api.call("GetFunctionConfiguration", FunctionName="f") == before
+
+    play(tmp_path, scenario)
+
+
+def test_delete_answers_204_without_a_body(tmp_path: Path) -> None:
+    async def scenario(api: Api) -> None:
+        await api.create()
+        assert await api.respond("DeleteFunction", {"FunctionName": "f"}) == OperationResponse(
+            status=204
+        )
+        with pytest.raises(ResourceNotFound):
+            await api.call("DeleteFunction", FunctionName="f")
+
+    play(tmp_path, scenario)
+
+
+def test_a_list_shows_no_states_and_goes_on_after_its_marker(tmp_path: Path) -> None:
+    async def scenario(api: Api) -> None:
+        for name in "cab":
+            await api.create(FunctionName=name)
+        first = await api.call("ListFunctions", MaxItems=2)
+        assert [f["FunctionName"] for f in first["Functions"]] == ["a", "b"]
+        assert (
+            not {"State", "LastUpdateStatus", "RuntimeVersionConfig"} & first["Functions"][0].keys()
+        )
+        second = await api.call("ListFunctions", Marker=first["NextMarker"])
+        assert [f["FunctionName"] for f in second["Functions"]] == ["c"]
+        assert "NextMarker" not in second
+        every = await api.call("ListFunctions", FunctionVersion="ALL")
+        assert every["Functions"][0]["FunctionArn"].endswith(":function:a:$LATEST")
+        replicas = await api.call("ListFunctions", FunctionVersion="ALL", MasterRegion="ALL")
+        assert replicas == {"Functions": []}
+        with pytest.raises(InvalidParameterValue):
+            await api.call("ListFunctions", MasterRegion="us-east-1")
+
+    play(tmp_path, scenario)
+
+
+@pytest.mark.parametrize(
+    ("member", "value"),
+    [
+        ("Layers", ["arn:aws:lambda:eu-central-1:123456789012:layer:l:1"]),
+        ("VpcConfig", {"SubnetIds": ["subnet-1"], "SecurityGroupIds": []}),
+        ("VpcConfig", {"Ipv6AllowedForDualStack": True}),
+        ("DeadLetterConfig", {"TargetArn": "arn:aws:sqs:eu-central-1:123456789012:q"}),
+        ("FileSystemConfigs", [{"Arn": "a", "LocalMountPath": "/mnt/x"}]),
+        ("ImageConfig", {"Command": ["x"]}),
+        ("CodeSigningConfigArn", "arn"),
+        ("KMSKeyArn", "arn:aws:kms:eu-central-1:123456789012:key/k"),
+        ("Publish", True),
+        ("PublishTo", "LATEST_PUBLISHED"),
+        ("PackageType", "Image"),
+        ("TracingConfig", {"Mode": "Active"}),
+        ("SnapStart", {"ApplyOn": "PublishedVersions"}),
+        ("LoggingConfig", {"LogFormat": "JSON"}),
+        ("LoggingConfig", {"LogGroup": "/other"}),
+        ("LoggingConfig", {"SystemLogLevel": "INFO"}),
+        ("DurableConfig", {}),
+        ("TenancyConfig", {"TenantIsolationMode": "PER_TENANT"}),
+        ("CapacityProviderConfig", {"LambdaManagedInstancesCapacityProviderConfig": {}}),
+        ("RuntimeConfig", {"RuntimeArn": "a", "RuntimeAlias": "b"}),
+        ("AcceleratorConfig", {"AcceleratorMemorySize": 1}),
+    ],
+)
+def test_what_would_have_no_effect_is_refused_by_name(
+    tmp_path: Path, member: str, value: Any
+) -> None:
+    async def scenario(api: Api) -> None:
+        with pytest.raises(InvalidParameterValue) as refused:
+            await api.create(**{member: value})
+        assert refused.value.message == f"{member} is not supported by this version of Hearth."
+        assert api.plane.replica.everything() == ()
+        await api.create()
+        with pytest.raises(InvalidParameterValue):
+            await api.call("UpdateFunctionConfiguration", FunctionName="f", **{member: value})
+
+    play(tmp_path, scenario)
+
+
+@pytest.mark.parametrize(
+    ("code", "member"),
+    [
+        ({"S3Bucket": "bucket", "S3Key": "key"}, "S3Bucket"),
+        ({"ImageUri": "image"}, "ImageUri"),
+        ({"ZipFile": PACKAGE, "SourceKMSKeyArn": "arn:aws:kms:x"}, "SourceKMSKeyArn"),
+        ({"ZipFile": PACKAGE, "S3ObjectStorageMode": "REFERENCE"}, "S3ObjectStorageMode"),
+    ],
+)
+def test_code_from_elsewhere_is_refused_by_name(
+    tmp_path: Path, code: Mapping[str, Any], member: str
+) -> None:
+    async def scenario(api: Api) -> None:
+        text = f"{member} is not supported by this version of Hearth."
+        with pytest.raises(InvalidParameterValue) as refused:
+            await api.create(Code=code)
+        assert refused.value.message == text
+        await api.create()
+        with pytest.raises(InvalidParameterValue) as refused:
+            await api.call("UpdateFunctionCode", FunctionName="f", **code)
+        assert refused.value.message == text
+
+    play(tmp_path, scenario)
+
+
+def test_the_custom_runtime_is_refused_by_name(tmp_path: Path) -> None:
+    async def scenario(api: Api) -> None:
+        with pytest.raises(InvalidParameterValue, match="Runtime custom is not supported"):
+            await api.create(Runtime="custom")
+
+    play(tmp_path, scenario)
+
+
+def test_settings_that_only_repeat_the_default_are_taken(tmp_path: Path) -> None:
+    async def scenario(api: Api) -> None:
+        defaults: dict[str, Any] = {
+            "Layers": [],
+            "VpcConfig": {
+                "SubnetIds": [],
+                "SecurityGroupIds": [],
+                "Ipv6AllowedForDualStack": False,
+            },
+            "DeadLetterConfig": {"TargetArn": ""},
+            "FileSystemConfigs": [],
+            "ImageConfig": {},
+            "KMSKeyArn": "",
+            "TracingConfig": {"Mode": "PassThrough"},
+            "SnapStart": {"ApplyOn": "None"},
+            "LoggingConfig": {"LogFormat": "Text", "LogGroup": "/aws/lambda/f"},
+        }
+        await api.create(**defaults, PackageType="Zip", Publish=False)
+        await api.call("UpdateFunctionConfiguration", FunctionName="f", **defaults)
+
+    play(tmp_path, scenario)
+
+
+def test_the_account_is_told_its_limits_and_what_it_uses(tmp_path: Path) -> None:
+    async def scenario(api: Api) -> None:
+        await api.create()
+        await api.create(FunctionName="g")
+        assert await api.call("GetAccountSettings") == {
+            "AccountLimit": {
+                "TotalCodeSize": 322_122_547_200,
+                "CodeSizeUnzipped": 262_144_000,
+                "CodeSizeZipped": 52_428_800,
+                "ConcurrentExecutions": 1_000,
+                "UnreservedConcurrentExecutions": 900,
+            },
+            "AccountUsage": {"TotalCodeSize": 2 * len(PACKAGE), "FunctionCount": 2},
+        }
+
+    play(tmp_path, scenario)

@@ -1,0 +1,98 @@
+"""Records: what is written can be read, now and by later versions."""
+
+import json
+from dataclasses import fields, replace
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fakes.control import function_key
+from hearth.control.records import UnreadableRecord, decode, encode, entry_key
+from hearth.control.records import function_key as key_of
+from hearth.model.functions import Architecture, Code, FunctionVersion, State, UpdateStatus
+
+FUNCTION = FunctionVersion(
+    key=function_key("my-Function_1"),
+    runtime="python3.12",
+    handler="app.handler",
+    role="arn:aws:iam::123456789012:role/r",
+    code=Code(sha256="a" * 64, size_bytes=7),
+    description="dé",
+    timeout_s=9,
+    memory_mb=256,
+    tmp_mb=513,
+    architecture=Architecture.ARM64,
+    environment={"A": "1"},
+    environment_given=True,
+    tags={"t": "v"},
+    state=State.FAILED,
+    state_reason="r",
+    state_reason_code="c",
+    update_status=UpdateStatus.FAILED,
+    update_reason="u",
+    update_reason_code="d",
+    last_modified="2026-11-23T15:04:05.000+0000",
+    revision_id="r1",
+    instance_id="i1",
+)
+# As the first version wrote it; never to be edited.
+FIRST = (
+    b'{"format":1,"account":"123456789012","region":"eu-central-1","name":"f","version":"$LATEST",'
+    b'"runtime":"python3.12","handler":"app.handler","role":"r","sha256":"ab","size_bytes":7,'
+    b'"state":"Active","update_status":"Successful","last_modified":"m","revision_id":"r",'
+    b'"instance_id":"i"}'
+)
+
+
+def test_every_member_survives() -> None:
+    assert decode(encode(FUNCTION)) == FUNCTION
+    defaults = {f.name for f in fields(FUNCTION) if getattr(FUNCTION, f.name) == f.default}
+    assert defaults == {"version"}, "give the new member a value here that is not its default"
+
+
+@given(st.text(), st.dictionaries(st.text(), st.text()))
+def test_any_text_survives(text: str, variables: dict[str, str]) -> None:
+    function = replace(FUNCTION, description=text, environment=variables, tags=variables)
+    assert decode(encode(function)) == function
+
+
+def test_the_first_format_is_readable() -> None:
+    assert decode(FIRST).key == function_key("f")
+    assert decode(FIRST).memory_mb == 128
+
+
+def test_members_that_nobody_knows_are_left_out() -> None:
+    record = msgspec.json.decode(FIRST) | {"later": {"x": 1}}
+    assert decode(json.dumps(record).encode()) == decode(FIRST)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        FIRST.replace(b'"format":1', b'"format":2'),
+        FIRST.replace(b'"format":1', b'"format":0'),
+        FIRST.replace(b'"format":1', b'"format":"1"'),
+        FIRST.replace(b"Active", b"Sleeping"),
+        FIRST.replace(b'"sha256":"ab",', b""),
+    ],
+)
+def test_what_is_no_record_of_ours_is_refused(value: bytes) -> None:
+    with pytest.raises(UnreadableRecord):
+        decode(value)
+
+
+def test_a_key_has_one_token_for_each_part() -> None:
+    entry = entry_key(FUNCTION.key)
+    assert entry == "fn.123456789012.eu-central-1.my-Function_1"
+    assert key_of(entry) == FUNCTION.key
+    assert key_of("fn.a.b") is key_of("alias.a.b.c") is None
+
+
+@pytest.mark.parametrize("name", ["", "a.b", "a b", "*", ">", "a\n", "é", "$LATEST"])
+def test_a_name_that_is_no_token_has_no_key(name: str) -> None:
+    assert entry_key(function_key(name)) is None
