@@ -82,6 +82,8 @@ class HttpServer:
         self.error_answer: Final = on_error or _plain_answer
         self.in_flight = 0
         """Requests that were handed to the handler and are not answered yet."""
+        self.held_bytes = 0
+        """Bytes of bodies that are still arriving."""
         self.draining = False
         self._connections: set[Connection] = set()
         self._server: asyncio.Server | None = None

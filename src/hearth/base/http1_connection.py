@@ -47,6 +47,7 @@ class Server(Protocol):
     """What a connection needs of its server."""
 
     in_flight: int
+    held_bytes: int
     draining: bool
 
     @property
@@ -139,6 +140,7 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_exchange",
+        "_held",
         "_linger_left",
         "_lingering",
         "_marker",
@@ -158,6 +160,7 @@ class Connection(asyncio.Protocol):
         self._parser = RequestParser(server.limits)
         self._exchange: Exchange | None = None
         self._requests = 0
+        self._held = 0  # our part of the server's held_bytes
         self._pumping = False
         self._reading_paused = False
         self._writing_paused = False
@@ -204,6 +207,7 @@ class Connection(asyncio.Protocol):
         if exchange is not None:
             self._server.in_flight -= 1
             exchange.lose()
+        self._hold(0)
         self._server.closed(self)
 
     def pause_writing(self) -> None:
@@ -241,15 +245,32 @@ class Connection(asyncio.Protocol):
             return
         finally:
             self._pumping = False
+        self._settle()
+
+    def _settle(self) -> None:
+        """All that can be parsed now is parsed: what does the rest ask for?"""
+        parser = self._parser
         if parser.wants_continue:
             parser.wants_continue = False
             self._transport.write(_CONTINUE)
+        if parser.received or self._held:
+            self._hold(parser.received if parser.phase is Phase.BODY else 0)
+            if self._lingering:
+                return
         is_held_up = self._exchange is not None or self._writing_paused
         if is_held_up and parser.buffered > PENDING_BYTES_MAX:
             self._pause_reading()
         elif self._reading_paused:
             self._reading_paused = False
             self._transport.resume_reading()
+
+    def _hold(self, held: int) -> None:
+        """Without a common bound, a few clients with large bodies could take all memory."""
+        server = self._server
+        server.held_bytes += held - self._held
+        grows, self._held = held > self._held, held
+        if grows and server.held_bytes > server.limits.held_bytes_max:
+            self._refuse(HttpRefusal(503, "Too many requests are arriving."))
 
     def reply(self, head: bytes, body: bytes) -> None:
         """Write the answer to the request in hand, and go on with the next."""
@@ -278,6 +299,7 @@ class Connection(asyncio.Protocol):
             log.error("refusal failed", error=error)
             answer = response_head(500, _JSON, len(_INTERNAL_ERROR), "close") + _INTERNAL_ERROR
         self._lingering = True
+        self._hold(0)
         self._parser = RequestParser(self._server.limits)  # frees what was buffered
         transport = self._transport
         transport.write(answer)

@@ -444,6 +444,29 @@ def test_a_client_too_many_is_sent_away() -> None:
     run(scenario())
 
 
+def test_bodies_that_arrive_together_are_bounded() -> None:
+    start = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\n"
+
+    async def scenario() -> None:
+        bench = Bench(HttpLimits(held_bytes_max=150))
+        other_transport, other = bench.connect()
+        bench.feed(start + b"x" * 90)
+        other.data_received(start + b"x" * 60)
+        assert bench.server.held_bytes == 150
+        other.data_received(b"x")
+        assert other_transport.written.startswith(b"HTTP/1.1 503 ")
+        assert bench.server.held_bytes == 90
+        bench.feed(b"x" * 10)
+        assert len(bench.requests) == 1
+        assert bench.server.held_bytes == 0
+        bench.responders[0].send(200)
+        bench.feed(start + b"x" * 50)
+        bench.connection.connection_lost(None)
+        assert bench.server.held_bytes == 0
+
+    run(scenario())
+
+
 # Time
 
 
