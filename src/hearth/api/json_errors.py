@@ -127,19 +127,27 @@ class _Scanner:
             self._string()
         elif start == b"-" or start in _DIGITS:
             self._number()
-        elif start.isalpha() and start.isascii():
+        elif _is_word(start.decode("latin-1")):
             self._literal()
         else:
             raise self._unexpected(f"expected a valid value ({_VALUE})")
 
     def _literal(self) -> None:
         found = _WORD.match(self._text, self._at)
-        assert found is not None
-        word = found[0]
-        self._at = found.end()
-        if word not in _LITERALS:
-            shown = word[:TOKEN_SHOWN_MAX].decode("ascii")
-            raise _Malformed(f"Unrecognized token '{shown}': was expecting ({_VALUE})", self._at)
+        if found is not None and found[0] in _LITERALS:
+            self._at = found.end()
+            return
+        token = self._peek().decode("latin-1")  # Jackson takes the first byte for a character
+        self._at += 1
+        while self._at < len(self._text):
+            character = self._character()
+            if not _is_word(character):
+                break
+            token += character
+            if len(token) == TOKEN_SHOWN_MAX:
+                token += "..."
+                break
+        raise _Malformed(f"Unrecognized token '{token}': was expecting ({_VALUE})", self._at)
 
     def _number(self) -> None:
         found = _NUMBER.match(self._text, self._at)
@@ -147,11 +155,16 @@ class _Scanner:
             self._at += 1
             raise self._unexpected(
                 "expected digit (0-9) to follow minus sign, for valid numeric value",
-                prefix=" in numeric value",
+                where=" in numeric value",
             )
-        if found[0] in (b"0", b"-0") and self._text[found.end() : found.end() + 1].isdigit():
-            raise _Malformed("Invalid numeric value: Leading zeroes not allowed", found.end() + 1)
         self._at = found.end()
+        after = self._text[self._at : self._at + 1]
+        if found[0] in (b"0", b"-0") and after.isdigit():
+            raise _Malformed("Invalid numeric value: Leading zeroes not allowed", self._at + 1)
+        if after in (b".", b"e", b"E"):
+            what = "Decimal point" if after == b"." else "Exponent indicator"
+            self._at += 1
+            raise self._unexpected(f"{what} not followed by a digit", where=" in numeric value")
 
     def _string(self) -> None:
         self._at += 1
@@ -172,7 +185,7 @@ class _Scanner:
                     self._at + 1,
                 )
             else:
-                self._utf8(stop[0])
+                self._character()
 
     def _escape(self) -> None:
         found = _ESCAPE.match(self._text, self._at)
@@ -182,19 +195,22 @@ class _Scanner:
             raise _Malformed(f"Unrecognized character escape {_shown(code)}", self._at + 1)
         self._at = found.end()
 
-    def _utf8(self, first: int) -> None:
-        length = 2 if 0xC2 <= first < 0xE0 else 3 if first & 0xF0 == 0xE0 else 4
-        if first < 0xC2 or first > 0xF4:
+    def _character(self) -> str:
+        """The next character, of one to four bytes. Raises _Malformed if it is no UTF-8."""
+        first = self._text[self._at]
+        length = 1 if first < 0x80 else 2 if first < 0xE0 else 3 if first < 0xF0 else 4
+        if 0x80 <= first < 0xC2 or first > 0xF4:
             raise _Malformed(f"Invalid UTF-8 start byte {first:#x}", self._at + 1)
         piece = self._text[self._at : self._at + length]
         try:
-            piece.decode()
+            character = piece.decode()
         except UnicodeDecodeError as error:
-            middle = piece[min(error.end, len(piece) - 1)]
+            bad = min(max(error.end, 1), len(piece) - 1)
             raise _Malformed(
-                f"Invalid UTF-8 middle byte {middle:#x}", self._at + error.end + 1
+                f"Invalid UTF-8 middle byte {piece[bad]:#x}", self._at + bad + 1
             ) from error
         self._at += length
+        return character
 
     def _skip_space(self) -> None:
         while self._at < len(self._text) and self._text[self._at] in _SPACE:
@@ -214,18 +230,21 @@ class _Scanner:
             raise _Malformed(f"Unexpected end-of-input{where}", self._at)
         raise _Malformed("No content to map due to end-of-input", self._at)
 
-    def _unexpected(self, expectation: str, prefix: str = "") -> _Malformed:
+    def _unexpected(self, expectation: str, where: str = "") -> _Malformed:
         """A character that cannot stand here."""
-        found = self._peek(prefix)
-        if found > b"\x7f" and not 0xC2 <= found[0] <= 0xF4:
-            return _Malformed(f"Invalid UTF-8 start byte {found[0]:#x}", self._at + 1)
+        found = self._peek(where)
         return _Malformed(
-            f"Unexpected character ({_shown(found)}){prefix}: {expectation}", self._at + 1
+            f"Unexpected character ({_shown(found)}){where}: {expectation}", self._at + 1
         )
 
 
 def _shown(found: bytes) -> str:
     code = found[0]
-    if code < 0x20 or code > 0x7E:
+    if code < 0x20 or 0x7F <= code < 0xA0:
         return f"(CTRL-CHAR, code {code})"
     return f"'{chr(code)}' (code {code})"
+
+
+def _is_word(character: str) -> bool:
+    """Whether Java lets it be part of a name."""
+    return character.isalnum() or character in "_$"

@@ -107,7 +107,7 @@ def _walk(node: _Node, segments: list[str], at: int) -> Iterable[tuple[_Node, li
         for found, values in _walk(node.label, segments, at + 1):
             yield found, [segment, *values]
     if node.greedy is not None:
-        for end in range(len(segments), at, -1):
+        for end in range(at + 1, len(segments) + 1):  # so that a literal after it wins
             taken = "/".join(segments[at:end])
             for found, values in _walk(node.greedy, segments, end):
                 yield found, [taken, *values]

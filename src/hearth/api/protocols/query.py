@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl
 from hearth.api.protocols.contract import REQUEST_ID_HEADER, Answer, Match
 from hearth.api.protocols.xml import element, members_to_xml
 from hearth.api.shapes import Kind, OperationModel, Ref, ServiceModel, Shape
+from hearth.api.sigv4_errors import SignatureError
 from hearth.api.values import ISO8601, from_text
 from hearth.base.http1 import HttpRequest
 from hearth.model.errors import SerializationFailed, ServiceError
@@ -82,18 +83,23 @@ class Query:
         return self._answer(200, f"{operation.name}Response", inner, request_id)
 
     def encode_error(self, error: ServiceError, request_id: str) -> Answer:
-        shape = self.model.errors.get(error.code)
-        code = (shape.error_code if shape else None) or CODES.get(error.code, error.code)
+        code, message = self._code(error.code), error.message
+        if isinstance(error, SignatureError):
+            code, message = error.query_code, error.query_message
         details = (
             element("Type", "Sender" if error.status < 500 else "Receiver")
             + element("Code", code)
-            + element("Message", error.message, is_text=True)
+            + element("Message", message, is_text=True)
             + "".join(element(name, text, is_text=True) for name, text in error.fields.items())
         )
         inner = element("Error", details) + element("RequestId", request_id)
         answer = self._answer(error.status, "ErrorResponse", inner, request_id)
         answer.headers.extend(error.headers.items())
         return answer
+
+    def _code(self, code: str) -> str:
+        shape = self.model.errors.get(code)
+        return (shape.error_code if shape else None) or CODES.get(code, code)
 
     def _answer(self, status: int, name: str, inner: str, request_id: str) -> Answer:
         text = element(name, inner, namespace=self.model.metadata.xml_namespace)

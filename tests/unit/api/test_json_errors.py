@@ -1,0 +1,146 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hearth.api.json_errors import DEPTH_MAX, SOURCE, describe
+
+VALUE = "JSON String, Number, Array, Object or token 'null', 'true' or 'false'"
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "line", "column"),
+    [
+        (b"STRING_VALUE", f"Unrecognized token 'STRING_VALUE': was expecting ({VALUE})", 1, 13),
+        (
+            b'{"a":\x87}',
+            f"Unexpected character ((CTRL-CHAR, code 135)): expected a valid value ({VALUE})",
+            1,
+            7,
+        ),
+        (b'"\x87"', "Invalid UTF-8 start byte 0x87", 1, 3),
+        (
+            b'{"a": "b" "c": 1}',
+            "Unexpected character ('\"' (code 34)): was expecting comma to separate Object entries",
+            1,
+            12,
+        ),
+        (
+            b"[1 2]",
+            "Unexpected character ('2' (code 50)): was expecting comma to separate Array entries",
+            1,
+            5,
+        ),
+        (
+            b"--x",
+            (
+                "Unexpected character ('-' (code 45)) in numeric value: expected digit "
+                "(0-9) to follow minus sign, for valid numeric value"
+            ),
+            1,
+            3,
+        ),
+        (
+            b'{\n"a": "x\ry"}',
+            (
+                "Illegal unquoted character ((CTRL-CHAR, code 13)): has to be escaped "
+                "using backslash to be included in string value"
+            ),
+            2,
+            9,
+        ),
+        (
+            b"{a: 1}",
+            "Unexpected character ('a' (code 97)): was expecting double-quote to start field name",
+            1,
+            3,
+        ),
+        (
+            b'{"a" 1}',
+            (
+                "Unexpected character ('1' (code 49)): was expecting a colon to "
+                "separate field name and value"
+            ),
+            1,
+            7,
+        ),
+        (b'{"a": 1', "Unexpected end-of-input", 1, 8),
+        (b'"abc', "Unexpected end-of-input in VALUE_STRING", 1, 5),
+        (b"z\x87", "Invalid UTF-8 start byte 0x87", 1, 3),
+        ("世".encode(), "Invalid UTF-8 start byte 0xb8", 1, 3),
+        (b'"\xe4\x41"', "Invalid UTF-8 middle byte 0x41", 1, 4),
+        (b"hello world", f"Unrecognized token 'hello': was expecting ({VALUE})", 1, 7),
+        (b"x" * 300, f"Unrecognized token '{'x' * 256}...': was expecting ({VALUE})", 1, 257),
+        (
+            b"1.x",
+            (
+                "Unexpected character ('x' (code 120)) in numeric value: Decimal point "
+                "not followed by a digit"
+            ),
+            1,
+            4,
+        ),
+        (b"  ", "No content to map due to end-of-input", 1, 3),
+        (b"01", "Invalid numeric value: Leading zeroes not allowed", 1, 3),
+        (b'"\\q"', "Unrecognized character escape 'q' (code 113)", 1, 4),
+        (
+            b"1D",
+            "Unexpected character ('D' (code 68)): Expected space separating root-level values",
+            1,
+            3,
+        ),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_place(
+    text: bytes, message: str, line: int, column: int
+) -> None:
+    assert describe(text) == f"{message}\n at [Source: {SOURCE}; line: {line}, column: {column}]"
+
+
+def test_nesting_is_bounded() -> None:
+    assert describe(b"[" * DEPTH_MAX + b"]" * DEPTH_MAX) is None
+    problem = describe(b"[" * (DEPTH_MAX + 1) + b"]" * (DEPTH_MAX + 1))
+    assert problem is not None
+    assert problem.startswith("Document nesting depth (1001) exceeds the maximum allowed (1000")
+
+
+def is_json(text: bytes) -> bool:
+    def refuse(constant: str) -> None:
+        raise ValueError(constant)
+
+    try:
+        json.loads(text.decode(), parse_constant=refuse)
+    except ValueError:
+        return False
+    return True
+
+
+@given(
+    st.recursive(
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.text()
+        | st.floats(allow_nan=False, allow_infinity=False),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    ),
+    st.booleans(),
+)
+def test_nothing_is_wrong_with_json(document: object, is_ascii: bool) -> None:
+    text = json.dumps(document, ensure_ascii=is_ascii)
+    if not any("\ud800" <= character <= "\udfff" for character in text):
+        assert describe(text.encode()) is None
+        assert describe(json.dumps(document, indent=2).encode()) is None
+
+
+@given(st.text(alphabet='{}[]",:\\ntrue01-.eE u\x00é', max_size=12))
+def test_it_agrees_with_another_parser_about_what_is_json(text: str) -> None:
+    assert (describe(text.encode()) is None) is is_json(text.encode())
+
+
+@given(st.binary(max_size=8))
+def test_any_bytes_get_an_answer(data: bytes) -> None:
+    assert (describe(data) is None) is is_json(data)
+    described = describe(b'"' + data + b'"')
+    assert (described is None) is is_json(b'"' + data + b'"')
