@@ -1,34 +1,20 @@
-"""How does Hearth keep its state in NATS JetStream? The only room that knows NATS, seen as Engine.
+"""How does Hearth keep its state in NATS JetStream? Buckets of keys, seen as the engine's contract.
 
 A bucket is a stream with one message a key, readable by NATS's own tools. Every write is a
 compare-and-set: the server compares the last sequence of the key's subject with the one that the
 caller expects. A deletion is a message too (`KV-Operation: DEL`), so that watchers hear of it.
 
-Every request has a deadline. While a stream has no leader, nobody receives a write, so it is sent
-again; once it was received and no answer came, its outcome is unknown and is never sent again.
-
 Sources: https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-8.md,
 docs/decisions/0003-engine.md.
 """
 
-import asyncio
-import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, Self, TypeVar
+from typing import Self
 
-import nats.errors
-from nats.aio.client import Client
-from nats.js import JetStreamContext, api
-from nats.js.errors import (
-    APIError,
-    BadRequestError,
-    NoStreamResponseError,
-    NotFoundError,
-    ServiceUnavailableError,
-)
+from nats.js import api
+from nats.js.errors import APIError, BadRequestError, NotFoundError
 
-from hearth.base.log import Log
 from hearth.engine.contract import (
     VALUE_BYTES_MAX,
     Change,
@@ -38,43 +24,28 @@ from hearth.engine.contract import (
     KeyValue,
 )
 from hearth.engine.keys import check_bucket, check_key, check_prefix, check_value
+from hearth.engine.nats_connection import Connection
 from hearth.engine.nats_watch import DELETION, Watch, is_deletion
 
 DEADLINE_S = 10.0  # longer than a leader's election, 4-8 s
-RETRY_MS_MIN, RETRY_MS_MAX = 20, 200
-CLOSE_S = 2.0
 HEADERS_BYTES_MAX = 4096
+DUPLICATES_S = 120
 
 PROBE_BUCKET = "PROBE"
 PROBE_KEY = "probe"
 
 # Codes of the server's answers: https://github.com/nats-io/nats-server/blob/main/server/errors.json
-NOT_AVAILABLE_NOW = 10008
 WRONG_LAST_SEQUENCE = (10071, 10164)
 STREAM_IS_DIFFERENT = 10058
 
-CONNECTION: dict[str, Any] = {
-    "max_reconnect_attempts": -1,  # for ever: whoever waits has a deadline of his own
-    "reconnect_time_wait": 0.1,
-    "connect_timeout": 2,
-    "ping_interval": 10,  # a silent peer is given up after 20-30 s
-    "max_outstanding_pings": 2,
-}
-
-T = TypeVar("T")
-log = Log("engine")
-
 
 class NatsEngine:
-    """A connection to one server or a cluster. Make it with `connect`, end it with `close`."""
+    """One server or a cluster, over one connection. Make it with `connect`, end it with `close`."""
 
     def __init__(self, replicas: int, deadline_s: float) -> None:
         self._replicas = replicas
-        self._deadline_s = deadline_s
-        self._client = Client()
-        self._jetstream: JetStreamContext = self._client.jetstream(timeout=deadline_s)
         self._watches: set[Watch] = set()
-        self._last_error: Exception | None = None
+        self._connection = Connection(deadline_s, on_change=self._doubt_watches)
 
     @classmethod
     async def connect(
@@ -91,83 +62,30 @@ class NatsEngine:
         Raises EngineUnavailable if nobody lets us in.
         """
         engine = cls(replicas, deadline_s)
-        try:
-            async with asyncio.timeout(deadline_s):
-                await engine._client.connect(
-                    url,
-                    user=user,
-                    password=password,
-                    name="hearth",
-                    error_cb=engine._on_error,
-                    disconnected_cb=engine._on_disconnected,
-                    reconnected_cb=engine._on_reconnected,
-                    **CONNECTION,
-                )
-        except (TimeoutError, OSError, nats.errors.Error) as error:
-            cause = engine._last_error or error
-            await engine.close()
-            raise EngineUnavailable("no connection to the engine") from cause
+        await engine._connection.open(url, user, password)
         return engine
 
     async def close(self) -> None:
         """End the connection; watches that are still open raise EngineUnavailable."""
-        try:
-            async with asyncio.timeout(CLOSE_S):
-                await self._client.close()
-        except (TimeoutError, OSError, nats.errors.Error) as error:
-            log.warning("connection did not close well", error=error)
-        self._wake_watches()
+        await self._connection.close()
 
     async def bucket(self, name: str) -> KeyValue:
         """Raises RuntimeError if a stream of that name is no bucket of ours."""
-        check_bucket(name)
-        wanted = _stream_config(name, self._replicas)
-        try:
-            await self.ask(lambda: self._jetstream.add_stream(wanted))
-        except APIError as error:
-            if error.err_code != STREAM_IS_DIFFERENT:
-                raise EngineUnavailable(f"bucket {name} could not be made") from error
-            found = await self.ask(lambda: self._jetstream.stream_info(str(wanted.name)))
-            _check_stream(found.config, wanted)
-        return NatsKeyValue(self, name)
+        return await self._bucket(name)
 
     async def probe(self) -> None:
-        bucket = await self.bucket(PROBE_BUCKET)
-        assert isinstance(bucket, NatsKeyValue)
+        bucket = await self._bucket(PROBE_BUCKET)
         written = await bucket.write(PROBE_KEY, b"", expected=None)
         found = await bucket.get(PROBE_KEY)
         if found is None or found.revision < written:
             raise EngineUnavailable("what was written cannot be read back")
 
-    async def ask(self, request: Callable[[], Awaitable[T]]) -> T:
-        """The answer to one request to JetStream, sent again only while nobody receives it.
-
-        Raises APIError if the answer is a refusal, EngineUnavailable if there is none in time.
-        """
-        unheard: Exception | None = None
-        try:
-            async with asyncio.timeout(self._deadline_s):
-                while True:
-                    if self._client.is_connected or self._client.is_closed:
-                        try:
-                            return await request()
-                        except (NoStreamResponseError, ServiceUnavailableError) as error:
-                            if not _was_not_received(error):
-                                raise
-                            unheard = error
-                    await asyncio.sleep(_jitter_s())
-        except APIError:
-            raise
-        except (TimeoutError, OSError, nats.errors.Error) as error:
-            raise EngineUnavailable("the engine did not answer") from (unheard or error)
-
     async def publish(self, subject: str, value: bytes, headers: dict[str, str]) -> int:
         """The sequence under which the stream has stored it. Raises Conflict."""
+        publish = self._connection.jetstream.publish
         try:
-            ack = await self.ask(
-                lambda: self._jetstream.publish(
-                    subject, value, timeout=self._deadline_s, headers=headers or None
-                )
+            ack = await self._connection.ask(
+                lambda: publish(subject, value, headers=headers or None)
             )
         except BadRequestError as error:
             if error.err_code in WRONG_LAST_SEQUENCE:
@@ -179,8 +97,9 @@ class NatsEngine:
 
     async def last_message(self, stream: str, subject: str) -> api.RawStreamMsg | None:
         """The newest message of `subject`, read from the stream's leader."""
+        get = self._connection.jetstream.get_msg
         try:
-            return await self.ask(lambda: self._jetstream.get_msg(stream, subject=subject))
+            return await self._connection.ask(lambda: get(stream, subject=subject))
         except NotFoundError:
             return None
         except APIError as error:
@@ -189,7 +108,7 @@ class NatsEngine:
     @asynccontextmanager
     async def watch(self, stream: str, subjects: list[str]) -> AsyncIterator[Watch]:
         """An open watch. Raises EngineUnavailable if it cannot begin in time."""
-        watch = Watch(self._client, self._jetstream, stream, subjects)
+        watch = Watch(self._connection.client, self._connection.jetstream, stream, subjects)
         self._watches.add(watch)
         try:
             await self._begin(watch)
@@ -200,24 +119,24 @@ class NatsEngine:
 
     async def _begin(self, watch: Watch) -> None:
         try:
-            await self.ask(watch.open)
+            await self._connection.ask(watch.open)
         except APIError as error:
             raise EngineUnavailable("the engine could not begin a watch") from error
 
-    async def _on_error(self, error: Exception) -> None:
-        self._last_error = error
-        log.debug("connection error", error=error)
+    async def _bucket(self, name: str) -> "NatsKeyValue":
+        check_bucket(name)
+        wanted = _stream_config(name, self._replicas)
+        jetstream = self._connection.jetstream
+        try:
+            await self._connection.ask(lambda: jetstream.add_stream(wanted))
+        except APIError as error:
+            if error.err_code != STREAM_IS_DIFFERENT:
+                raise EngineUnavailable(f"bucket {name} could not be made") from error
+            found = await self._connection.ask(lambda: jetstream.stream_info(str(wanted.name)))
+            _check_stream(found.config, wanted)
+        return NatsKeyValue(self, name)
 
-    async def _on_disconnected(self) -> None:
-        if not self._client.is_closed:
-            log.warning("connection to the engine lost", error=self._last_error)
-        self._wake_watches()
-
-    async def _on_reconnected(self) -> None:
-        log.info("connection to the engine is back")
-        self._wake_watches()
-
-    def _wake_watches(self) -> None:
+    def _doubt_watches(self) -> None:
         for watch in self._watches:
             watch.doubt()
 
@@ -304,7 +223,7 @@ def _stream_config(bucket: str, replicas: int) -> api.StreamConfig:
         allow_atomic=True,
         allow_rollup_hdrs=True,  # NATS's own tools expect it of a bucket
         deny_delete=True,
-        duplicate_window=120,
+        duplicate_window=DUPLICATES_S,
     )
 
 
@@ -314,14 +233,3 @@ def _check_stream(found: api.StreamConfig, wanted: api.StreamConfig) -> None:
         is_value, must_value = getattr(found, name) or False, getattr(wanted, name) or False
         if is_value != must_value:
             raise RuntimeError(f"stream {wanted.name} has {name}={is_value}, not {must_value}")
-
-
-def _was_not_received(error: NoStreamResponseError | ServiceUnavailableError) -> bool:
-    """No responder at all, or one that says that JetStream is not up: nothing was written."""
-    if isinstance(error, NoStreamResponseError):
-        return True
-    return error.err_code is None or error.err_code == NOT_AVAILABLE_NOW
-
-
-def _jitter_s() -> float:
-    return (RETRY_MS_MIN + secrets.randbelow(RETRY_MS_MAX - RETRY_MS_MIN)) / 1000

@@ -25,15 +25,16 @@ from nats.js import JetStreamContext, api
 
 from hearth.base.log import Log
 from hearth.engine.contract import CaughtUp, Change, Deleted, EngineUnavailable, Entry
+from hearth.engine.nats_connection import heeding_cancellation
 
 BATCH_MESSAGES = 256
 BATCH_BYTES = 8 * 1024 * 1024
 PULL_S = 30.0
 HEARTBEAT_S = 5.0
 SILENCE_S = 2.5 * HEARTBEAT_S
-INACTIVE_S = 120.0  # after this the server removes a consumer that nobody asks
+INACTIVE_S = 60.0  # after this the server removes a consumer that nobody asks
 CLOSE_S = 1.0
-REOPEN_S_MIN, REOPEN_S_MAX = 0.05, 2.0
+REOPEN_S_MIN, REOPEN_S_MAX = 0.05, 1.0
 
 OPERATION = "KV-Operation"
 DELETION = {OPERATION: "DEL"}
@@ -130,13 +131,17 @@ class Watch:
         if (consumer is None and subscription is None) or self._client.is_closed:
             return
         try:
-            async with asyncio.timeout(CLOSE_S):
-                if subscription is not None:
-                    await subscription.unsubscribe()
-                if consumer is not None and self._client.is_connected:
-                    await self._jetstream.delete_consumer(self._stream, consumer)
+            with heeding_cancellation():
+                await self._give_back(consumer, subscription)
         except (TimeoutError, OSError, nats.errors.Error) as error:
             log.debug("consumer left behind", stream=self._stream, error=error)
+
+    async def _give_back(self, consumer: str | None, subscription: Subscription | None) -> None:
+        async with asyncio.timeout(CLOSE_S):
+            if subscription is not None:
+                await subscription.unsubscribe()
+            if consumer is not None and self._client.is_connected:
+                await self._jetstream.delete_consumer(self._stream, consumer)
 
     def _consumer_config(self) -> api.ConsumerConfig:
         return api.ConsumerConfig(
@@ -155,7 +160,8 @@ class Watch:
         while not self._client.is_closed:
             try:
                 if self._client.is_connected:
-                    return await self.open()
+                    with heeding_cancellation():
+                        return await self.open()
             except (TimeoutError, OSError, nats.errors.Error) as error:
                 log.warning("watch cannot go on yet", stream=self._stream, error=error)
                 await self.close()

@@ -21,10 +21,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nats
 import nats.errors
+from nats.aio.client import Client
 
 from hearth.base.log import Log
+from hearth.engine.nats_connection import heeding_cancellation
 from hearth.engine.server_files import Credentials, ServerFiles, try_lock
 
 VERSION_MIN = (2, 12)
@@ -119,7 +120,8 @@ class EmbeddedServer:
         try:
             async with asyncio.timeout(self._patience.start_s):
                 self._port = await self._wait_port(self._process)
-                await _check_sync(self.url, self._credentials)
+                with heeding_cancellation():
+                    await _check_sync(self.url, self._credentials)
         except BaseException as error:
             await self.stop()
             if isinstance(error, TimeoutError | OSError | nats.errors.Error):
@@ -239,13 +241,14 @@ async def _check_sync(url: str, credentials: Credentials) -> None:
 
     Raises ServerStartFailed if it does not fsync every write.
     """
-    client = await nats.connect(
-        url,
-        user=credentials.system_user,
-        password=credentials.system_password,
-        allow_reconnect=False,
-    )
+    client = Client()
     try:
+        await client.connect(
+            url,
+            user=credentials.system_user,
+            password=credentials.system_password,
+            allow_reconnect=False,
+        )
         reply = await client.request("$SYS.REQ.SERVER.PING.JSZ", b"{}", timeout=SYSTEM_REQUEST_S)
     finally:
         await client.close()

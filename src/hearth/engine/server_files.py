@@ -29,7 +29,7 @@ LOG_FILES_MAX = 3
 
 ACCOUNT = "HEARTH"
 SYSTEM_ACCOUNT = "SYS"
-TAIL_BYTES = 2000
+TAIL_BYTES, TAIL_LINES = 4000, 10
 
 
 class StoreRefused(Exception):
@@ -176,7 +176,7 @@ class ServerFiles:
 
     def last_words(self) -> str:
         """The ends of the server's error output and log, for whoever has to find out why."""
-        return " | ".join(tail for path in (self.errors, self.log) if (tail := _tail(path)))
+        return "\n".join(tail for path in (self.errors, self.log) if (tail := _tail(path)))
 
 
 class _Ports(msgspec.Struct):
@@ -217,6 +217,7 @@ def _tail(path: Path) -> str:
     try:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - TAIL_BYTES))
-            return file.read().decode(errors="replace").strip()
+            lines = file.read().decode(errors="replace").splitlines()
     except FileNotFoundError:
         return ""
+    return "\n".join(lines[-TAIL_LINES:])
