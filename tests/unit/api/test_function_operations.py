@@ -1,21 +1,18 @@
 """The operations on functions and the account: members in, members out."""
 
-import asyncio
-import base64
 import hashlib
 import re
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fakes.control import ACCOUNT, REGION, ROLE, ControlPlane, FakeCodeCache, control_plane
+from fakes.control import ACCOUNT, REGION, ROLE
+from fakes.function_api import ARN, CREATE, PACKAGE, SHA256, Api, play
 from fakes.packages import zip_of
-from hearth.api.operation import Operation, OperationRequest, OperationResponse
-from hearth.api.operations import account, functions
-from hearth.engine.memory import MemoryEngine
+from hearth.api.operation import OperationRequest, OperationResponse
+from hearth.api.operations import functions
 from hearth.model.errors import (
     AccessDenied,
     InvalidParameterValue,
@@ -23,69 +20,7 @@ from hearth.model.errors import (
     ServiceError,
     ValidationFailed,
 )
-from hearth.model.ids import AccountId, Caller, Region
-
-ARN = "arn:aws:lambda:eu-central-1:123456789012:function:f"
-PACKAGE = zip_of()
-SHA256 = base64.b64encode(hashlib.sha256(PACKAGE).digest()).decode()
-CREATE: dict[str, Any] = {
-    "FunctionName": "f",
-    "Runtime": "python3.12",
-    "Handler": "app.handler",
-    "Role": ROLE,
-    "Code": {"ZipFile": PACKAGE},
-}
-
-
-@dataclass(frozen=True)
-class ConcurrencyUsage:
-    limit: int = 1_000
-    unreserved: int = 900
-
-
-class Concurrency:
-    def usage(self, account: AccountId, region: Region) -> ConcurrencyUsage:
-        return ConcurrencyUsage()
-
-
-class Api:
-    """Calls operations as the edge does."""
-
-    def __init__(self, plane: ControlPlane) -> None:
-        self.plane = plane
-        link: functions.CodeLocation = lambda request, f: f"{request.endpoint}/{f.code.sha256}"  # noqa: E731
-        self._operations: Mapping[str, Operation] = {
-            operation.name: operation
-            for operation in (
-                *functions.operations(plane.functions, link),
-                *account.operations(plane.functions, Concurrency()),
-            )
-        }
-
-    async def respond(self, name: str, members: Mapping[str, Any]) -> OperationResponse:
-        caller = Caller(ACCOUNT, REGION, "AKIA", f"arn:aws:iam::{ACCOUNT}:user/u")
-        return await self._operations[name].handler(
-            OperationRequest(
-                caller=caller, request_id="r", members=members, endpoint="http://127.0.0.1:4566"
-            )
-        )
-
-    async def call(self, operation: str, **members: Any) -> Any:
-        return (await self.respond(operation, members)).members
-
-    async def create(self, **members: Any) -> Any:
-        created = await self.call("CreateFunction", **CREATE | members)
-        await self.plane.settled()
-        return created
-
-
-def play(directory: Path, scenario: Callable[[Api], Awaitable[None]]) -> None:
-    async def scene() -> None:
-        kv = await MemoryEngine().bucket("meta")
-        async with control_plane(kv, directory, FakeCodeCache()) as plane:
-            await scenario(Api(plane))
-
-    asyncio.run(scene())
+from hearth.model.ids import Caller
 
 
 def test_create_answers_what_aws_answers(tmp_path: Path) -> None:
@@ -350,103 +285,6 @@ def test_a_list_shows_no_states_and_goes_on_after_its_marker(tmp_path: Path) -> 
         assert replicas == {"Functions": []}
         with pytest.raises(InvalidParameterValue):
             await api.call("ListFunctions", MasterRegion="us-east-1")
-
-    play(tmp_path, scenario)
-
-
-@pytest.mark.parametrize(
-    ("member", "value"),
-    [
-        ("Layers", ["arn:aws:lambda:eu-central-1:123456789012:layer:l:1"]),
-        ("VpcConfig", {"SubnetIds": ["subnet-1"], "SecurityGroupIds": []}),
-        ("VpcConfig", {"Ipv6AllowedForDualStack": True}),
-        ("DeadLetterConfig", {"TargetArn": "arn:aws:sqs:eu-central-1:123456789012:q"}),
-        ("FileSystemConfigs", [{"Arn": "a", "LocalMountPath": "/mnt/x"}]),
-        ("ImageConfig", {"Command": ["x"]}),
-        ("CodeSigningConfigArn", "arn"),
-        ("KMSKeyArn", "arn:aws:kms:eu-central-1:123456789012:key/k"),
-        ("Publish", True),
-        ("PublishTo", "LATEST_PUBLISHED"),
-        ("PackageType", "Image"),
-        ("TracingConfig", {"Mode": "Active"}),
-        ("SnapStart", {"ApplyOn": "PublishedVersions"}),
-        ("LoggingConfig", {"LogFormat": "JSON"}),
-        ("LoggingConfig", {"LogGroup": "/other"}),
-        ("LoggingConfig", {"SystemLogLevel": "INFO"}),
-        ("DurableConfig", {}),
-        ("TenancyConfig", {"TenantIsolationMode": "PER_TENANT"}),
-        ("CapacityProviderConfig", {"LambdaManagedInstancesCapacityProviderConfig": {}}),
-        ("RuntimeConfig", {"RuntimeArn": "a", "RuntimeAlias": "b"}),
-        ("AcceleratorConfig", {"AcceleratorMemorySize": 1}),
-    ],
-)
-def test_what_would_have_no_effect_is_refused_by_name(
-    tmp_path: Path, member: str, value: Any
-) -> None:
-    async def scenario(api: Api) -> None:
-        with pytest.raises(InvalidParameterValue) as refused:
-            await api.create(**{member: value})
-        assert refused.value.message == f"{member} is not supported by this version of Hearth."
-        assert api.plane.replica.everything() == ()
-        await api.create()
-        with pytest.raises(InvalidParameterValue):
-            await api.call("UpdateFunctionConfiguration", FunctionName="f", **{member: value})
-
-    play(tmp_path, scenario)
-
-
-@pytest.mark.parametrize(
-    ("code", "member"),
-    [
-        ({"S3Bucket": "bucket", "S3Key": "key"}, "S3Bucket"),
-        ({"ImageUri": "image"}, "ImageUri"),
-        ({"ZipFile": PACKAGE, "SourceKMSKeyArn": "arn:aws:kms:x"}, "SourceKMSKeyArn"),
-        ({"ZipFile": PACKAGE, "S3ObjectStorageMode": "REFERENCE"}, "S3ObjectStorageMode"),
-    ],
-)
-def test_code_from_elsewhere_is_refused_by_name(
-    tmp_path: Path, code: Mapping[str, Any], member: str
-) -> None:
-    async def scenario(api: Api) -> None:
-        text = f"{member} is not supported by this version of Hearth."
-        with pytest.raises(InvalidParameterValue) as refused:
-            await api.create(Code=code)
-        assert refused.value.message == text
-        await api.create()
-        with pytest.raises(InvalidParameterValue) as refused:
-            await api.call("UpdateFunctionCode", FunctionName="f", **code)
-        assert refused.value.message == text
-
-    play(tmp_path, scenario)
-
-
-def test_the_custom_runtime_is_refused_by_name(tmp_path: Path) -> None:
-    async def scenario(api: Api) -> None:
-        with pytest.raises(InvalidParameterValue, match="Runtime custom is not supported"):
-            await api.create(Runtime="custom")
-
-    play(tmp_path, scenario)
-
-
-def test_settings_that_only_repeat_the_default_are_taken(tmp_path: Path) -> None:
-    async def scenario(api: Api) -> None:
-        defaults: dict[str, Any] = {
-            "Layers": [],
-            "VpcConfig": {
-                "SubnetIds": [],
-                "SecurityGroupIds": [],
-                "Ipv6AllowedForDualStack": False,
-            },
-            "DeadLetterConfig": {"TargetArn": ""},
-            "FileSystemConfigs": [],
-            "ImageConfig": {},
-            "KMSKeyArn": "",
-            "TracingConfig": {"Mode": "PassThrough"},
-            "SnapStart": {"ApplyOn": "None"},
-            "LoggingConfig": {"LogFormat": "Text", "LogGroup": "/aws/lambda/f"},
-        }
-        await api.create(**defaults, PackageType="Zip", Publish=False)
-        await api.call("UpdateFunctionConfiguration", FunctionName="f", **defaults)
 
     play(tmp_path, scenario)
 
