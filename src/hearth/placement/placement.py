@@ -243,7 +243,7 @@ class Placement:
                     self._fail(queued, "No worker has as much memory as this function asks for.")
                 elif isinstance(choice, Verdict):
                     blocked.add(queued.function.key)
-                    self._block(queued, choice, list(workers.values()), now_s)
+                    self._block(queued, choice, workers, now_s)
                 else:
                     self._begin(queued, choice)
                     workers[choice] = self._snapshot(choice, now_s)
@@ -270,19 +270,24 @@ class Placement:
             self._fleet.forget(sandbox)
 
     def _block(
-        self, queued: QueuedStart, why: Verdict, workers: list[WorkerSnapshot], now_s: float
+        self,
+        queued: QueuedStart,
+        why: Verdict,
+        workers: dict[WorkerId, WorkerSnapshot],
+        now_s: float,
     ) -> None:
+        """It stays in the queue. Where memory is short, idle sandboxes make room."""
         if why is Verdict.NO_SLOT:
             self._no_room_since_s.pop(queued.function.key, None)
-        else:
-            self._no_room_since_s.setdefault(queued.function.key, now_s)
-            self._evict_for(queued.function, workers)
-
-    def _evict_for(self, function: FunctionVersion, workers: list[WorkerSnapshot]) -> None:
+            return
+        self._no_room_since_s.setdefault(queued.function.key, now_s)
         if self._tenant is None:
             return
-        for sandbox in victims(function, workers, self._fleet.idle(self._tenant.idle_sandboxes())):
-            self._fleet.stopping(sandbox)  # now, so that the next decision does not evict more
+        idle = self._fleet.idle(self._tenant.idle_sandboxes())
+        for sandbox in victims(queued.function, list(workers.values()), idle):
+            worker = self._fleet.tenancies[sandbox].worker
+            self._fleet.stopping(sandbox)  # now: the next decision must not evict once more
+            workers[worker] = self._snapshot(worker, now_s)
             self._tenant.evict(sandbox)
 
     def _expire(self, now_s: float) -> None:

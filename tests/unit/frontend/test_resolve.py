@@ -1,0 +1,92 @@
+import pytest
+
+from fakes.invokes import CALLER, function_version, invoke_call
+from hearth.frontend.resolve import resolve
+from hearth.model.errors import (
+    AccessDenied,
+    InvalidParameterValue,
+    ResourceConflict,
+    ResourceNotFound,
+    ServiceError,
+)
+from hearth.model.functions import State, UpdateStatus
+
+F = function_version()
+FUNCTIONS = {F.key: F}
+ARN = "arn:aws:lambda:us-east-1:000000000000:function:f"
+DENIED = (
+    f"User: {CALLER.user_arn} is not authorized to perform: lambda:InvokeFunction on "
+    "resource: arn:aws:lambda:us-east-1:111111111111:function:f because no "
+    "resource-based policy allows the lambda:InvokeFunction action"
+)
+
+
+@pytest.mark.parametrize(
+    ("reference", "qualifier", "invoked_arn"),
+    [
+        ("f", None, ARN),
+        ("f", "$LATEST", f"{ARN}:$LATEST"),
+        ("f:$LATEST", None, f"{ARN}:$LATEST"),
+        ("f:$LATEST", "$LATEST", f"{ARN}:$LATEST"),
+        ("000000000000:function:f", None, ARN),
+        (ARN, None, ARN),
+        (f"{ARN}:$LATEST", None, f"{ARN}:$LATEST"),
+    ],
+)
+def test_every_way_to_name_a_function_finds_it(
+    reference: str, qualifier: str | None, invoked_arn: str
+) -> None:
+    call = invoke_call(reference, qualifier=qualifier)
+    assert resolve(call, FUNCTIONS) == (F, invoked_arn)
+
+
+@pytest.mark.parametrize(
+    ("reference", "qualifier", "error", "text"),
+    [
+        ("g", None, ResourceNotFound, f"Function not found: {ARN[:-1]}g:$LATEST"),
+        ("g", "live", ResourceNotFound, f"Function not found: {ARN[:-1]}g:live"),
+        ("f", "1", ResourceNotFound, f"Function not found: {ARN}:1"),
+        ("f:live", None, ResourceNotFound, f"Function not found: {ARN}:live"),
+        (
+            "f:1",
+            "2",
+            InvalidParameterValue,
+            "The derived qualifier from the function name does not match the specified qualifier.",
+        ),
+        (
+            "arn:aws:lambda:ap-southeast-1:000000000000:function:f",
+            None,
+            ResourceNotFound,
+            "Functions from 'ap-southeast-1' are not reachable in this region ('us-east-1')",
+        ),
+        (
+            "111111111111:function:f",
+            None,
+            AccessDenied,
+            DENIED,
+        ),
+    ],
+)
+def test_what_cannot_be_resolved_gets_aws_own_error(
+    reference: str, qualifier: str | None, error: type[ServiceError], text: str
+) -> None:
+    with pytest.raises(error) as caught:
+        resolve(invoke_call(reference, qualifier=qualifier), FUNCTIONS)
+    assert caught.value.message == text
+
+
+@pytest.mark.parametrize("state", [State.PENDING, State.FAILED])
+def test_a_function_that_is_not_active_cannot_be_invoked(state: State) -> None:
+    with pytest.raises(ResourceConflict) as caught:
+        resolve(invoke_call(), {F.key: function_version(state=state)})
+    assert caught.value.status == 409
+    assert caught.value.message == (
+        "The operation cannot be performed at this time. "
+        f"The function is currently in the following state: {state.value}"
+    )
+
+
+@pytest.mark.parametrize("status", list(UpdateStatus))
+def test_an_update_does_not_stop_invokes(status: UpdateStatus) -> None:
+    updated = function_version(update_status=status)
+    assert resolve(invoke_call(), {F.key: updated}) == (updated, ARN)
