@@ -131,13 +131,21 @@ class Surroundings:
 
     search_path: tuple[str, ...]
     home: Path
+    cache: Path
+    """What can be made again, for all state directories of this user."""
 
 
 def read_surroundings(environment: Mapping[str, str] | None = None) -> Surroundings:
     environment = os.environ if environment is None else environment
     folders = environment.get("PATH", os.defpath).split(os.pathsep)
     home = Path(environment.get("HOME") or Path.home())
-    return Surroundings(tuple(folder for folder in folders if folder), home)
+    cache = Path("/var/cache") if os.geteuid() == 0 else _cache_home(environment, home)
+    return Surroundings(tuple(folder for folder in folders if folder), home, cache / "hearth")
+
+
+def _cache_home(environment: Mapping[str, str], home: Path) -> Path:
+    given = Path(environment.get("XDG_CACHE_HOME", ""))
+    return given if given.is_absolute() else home / ".cache"
 
 
 def read_settings(
@@ -247,7 +255,7 @@ def _path(text: str) -> Path:
 def _one_of(choices: type[StrEnum]) -> Callable[[str], StrEnum]:
     def read(text: str) -> StrEnum:
         if text not in list(choices):
-            raise ValueError(" or ".join(choices))
+            raise ValueError(" or ".join(choices).replace(" or ", ", ", len(choices) - 2))
         return choices(text)
 
     return read

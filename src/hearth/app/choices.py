@@ -47,9 +47,9 @@ def refuse_unusable(capabilities: Capabilities) -> None:
     )
 
 
-def make_runtimes(settings: Settings, surroundings: Surroundings, jobs: Jobs) -> Runtimes:
+def make_runtimes(surroundings: Surroundings, jobs: Jobs) -> Runtimes:
     return Runtimes(
-        settings.state / "runtimes",
+        surroundings.cache / "runtimes",
         surroundings.search_path,
         surroundings.home,
         platform.machine(),

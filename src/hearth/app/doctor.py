@@ -12,12 +12,12 @@ from hearth.base.jobs import Jobs
 from hearth.engine.server import ServerStartFailed, find_binary
 from hearth.model.diagnosis import Diagnosis, Finding, Level
 from hearth.runtimes.registry import RuntimeStatus
-from hearth.settings import SandboxChoice, Settings, read_surroundings
+from hearth.settings import SandboxChoice, Settings, Surroundings
 from hearth.worker.capacity import meminfo_mb
 from hearth.worker.sandboxes.contract import Capabilities
 
 
-async def diagnose(settings: Settings) -> Diagnosis:
+async def diagnose(settings: Settings, surroundings: Surroundings) -> Diagnosis:
     """Look at this machine with these settings. Takes a second or two."""
     clock = SystemClock()
     async with Jobs() as jobs:
@@ -26,7 +26,7 @@ async def diagnose(settings: Settings) -> Diagnosis:
             capabilities = await backend.open()
         finally:
             await backend.close()
-        runtimes = make_runtimes(settings, read_surroundings(), jobs)
+        runtimes = make_runtimes(surroundings, jobs)
         statuses = await asyncio.to_thread(runtimes.survey)
         engine = await _engine(settings)
     machine = Finding(

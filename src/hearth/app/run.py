@@ -8,6 +8,7 @@ one of them would look alive and be wrong.
 
 import asyncio
 import secrets
+import sys
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from typing import Any, Final
@@ -51,9 +52,9 @@ from hearth.logs.segments import SegmentLimits
 from hearth.logs.store import LogLimits, LogStore
 from hearth.model import limits
 from hearth.model.functions import FunctionVersion, configuration_id
-from hearth.model.ids import Region, WorkerId
+from hearth.model.ids import WorkerId
 from hearth.placement.placement import Placement
-from hearth.settings import Auth, Settings, StartRefused, Surroundings, read_surroundings
+from hearth.settings import Auth, Settings, StartRefused, Surroundings
 from hearth.worker.capacity import MachineCapacity
 from hearth.worker.code_cache import CodeCache
 from hearth.worker.sandboxes.contract import SandboxBackend
@@ -69,13 +70,19 @@ MB: Final = 1024 * 1024
 EDGE_LIMITS: Final = HttpLimits(body_bytes_max=limits.REQUEST_BODY_BYTES_MAX)
 
 
-async def run(settings: Settings, *, ready: Callable[[str], None], stop: asyncio.Event) -> None:
+async def run(
+    settings: Settings,
+    surroundings: Surroundings,
+    *,
+    ready: Callable[[str], None],
+    stop: asyncio.Event,
+) -> None:
     """Serve until `stop` is set; calls `ready` with the endpoint once requests are answered.
 
     Raises StartRefused if this machine or these settings do not allow it.
     """
     async with AsyncExitStack() as stack:
-        parts = await _build(settings, read_surroundings(), stack)
+        parts = await _build(settings, surroundings, stack)
         async with asyncio.TaskGroup() as loops:
             tasks = [loops.create_task(work, name=name) for name, work in _loops(settings, parts)]
             try:
@@ -91,6 +98,7 @@ async def _serve(
     async with asyncio.timeout(REPLICA_READY_S):
         await parts.replica.ready.wait()
     parts.functions.resume()
+    parts.runtimes.warm_up(_runtimes_in_use(parts))
     doors = await _open_doors(settings, parts, stop)
     ready(doors.endpoint)
     log.info("ready", endpoint=doors.endpoint, sandbox=parts.backend.name)
@@ -102,6 +110,13 @@ async def _serve(
         await doors.edge.close()
         await doors.admin.close()
         await parts.worker.stop_all()
+
+
+def _runtimes_in_use(parts: Parts) -> set[str]:
+    """Of the functions that there are, and of whoever creates the first one: most likely the
+    Python that is there for certain, since it runs us."""
+    own = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    return {own} | {function.runtime for function in parts.replica.everything()}
 
 
 async def _build(settings: Settings, surroundings: Surroundings, stack: AsyncExitStack) -> Parts:
@@ -127,7 +142,7 @@ async def _build(settings: Settings, surroundings: Surroundings, stack: AsyncExi
     logs = LogStore(state / "logs", clock, jobs, limits=log_limits)
     stack.push_async_callback(logs.close)
 
-    runtimes = make_runtimes(settings, surroundings, jobs)
+    runtimes = make_runtimes(surroundings, jobs)
     capacity = MachineCapacity.measure(settings.memory_fraction)
     worker = Worker(
         WorkerId("local"),
@@ -216,11 +231,7 @@ async def _open_doors(settings: Settings, parts: Parts, stop: asyncio.Event) -> 
     sock = bind(settings)
     endpoint = endpoint_of(sock)
     keys = KeyFile(settings.paths.keys, clock)
-    auth = (
-        SigV4Verifier(keys, clock)
-        if settings.auth is Auth.SIGV4
-        else OpenAuth(Region(settings.region))
-    )
+    auth = SigV4Verifier(keys, clock) if settings.auth is Auth.SIGV4 else OpenAuth()
     links = downloads.PackageDownloads(secrets.token_bytes(32), parts.packages.path, clock, jobs)
     edge = Edge(
         SERVICES,

@@ -4,7 +4,6 @@ To know the time, ask the Clock you were given; decisions take the answer as an 
 To wait, use asyncio (sleep, timeout): tests run it on an event loop with virtual time.
 """
 
-import asyncio
 import time
 from datetime import UTC, datetime
 from typing import Protocol
@@ -14,7 +13,7 @@ class Clock(Protocol):
     """The only source of time in Hearth."""
 
     def monotonic_s(self) -> float:
-        """For durations and deadlines: the event loop's seconds, from an arbitrary origin."""
+        """For durations and deadlines: seconds from an arbitrary origin."""
         ...
 
     def utc(self) -> datetime:
@@ -27,10 +26,10 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's clock, read through the running event loop."""
+    """The machine's clock. Not the event loop's: uvloop's counts whole milliseconds."""
 
     def monotonic_s(self) -> float:
-        return asyncio.get_running_loop().time()
+        return time.monotonic()
 
     def utc(self) -> datetime:
         return datetime.now(UTC)

@@ -7,7 +7,7 @@ the function is invoked, with what to do about it; nothing is substituted silent
 
 import asyncio
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -84,9 +84,9 @@ class Runtimes:
             f" {PYTHON[0]} to {PYTHON[-1]} and {' and '.join(PROVIDED)}."
         )
 
-    def warm_up(self, names: Sequence[str]) -> None:
+    def warm_up(self, names: Iterable[str]) -> None:
         """Make these runtimes ready in the background; what fails is told when it is needed."""
-        for name in names:
+        for name in set(names) & set(PYTHON):
             self._jobs.spawn(self._warm_up(name), name=f"runtime-{name}")
 
     async def _warm_up(self, name: str) -> None:
