@@ -167,7 +167,7 @@ def test_idle_sandboxes_are_evicted_when_there_is_no_room() -> None:
 
 def test_starts_of_several_functions_do_not_evict_for_one_another_twice() -> None:
     async def scenario(scene: Scene) -> None:
-        scene.add(habits=SMALL)
+        scene.add(habits=Habits(memory_mb=256, footprint_mb=1))
         placed = [await scene.start(memory_mb=512) for _ in range(4)]
         scene.tenant.idle = [each.sandbox for each in placed]
         functions = [function_version(name, memory_mb=256) for name in "ab"]
