@@ -13,7 +13,7 @@ of its protocol, and never a traceback: what is not a ServiceError is logged, on
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from hearth.api.invoke import (
     DRY_RUN,
@@ -73,8 +73,7 @@ class OperationRow:
     is_implemented: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Exchange:
+class Exchange(NamedTuple):
     """One request on its way: all that answering it needs."""
 
     request: HttpRequest

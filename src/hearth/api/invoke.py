@@ -12,9 +12,8 @@ Source: https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html
 import base64
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, ClassVar, Final, Protocol
+from typing import Any, ClassVar, Final, NamedTuple, Protocol
 from urllib.parse import parse_qsl, unquote
 
 import msgspec
@@ -39,12 +38,14 @@ EMPTY_PAYLOAD: Final = b"{}"
 SYNC_REQUEST_BYTES_MAX: Final = 6_291_456
 """6 MiB, the number in AWS's refusal; a response may have 100 bytes more."""
 
-REFERENCES_REMEMBERED: Final = 1_024
+TARGETS_REMEMBERED: Final = 1_024
+TARGET_LENGTH_MAX: Final = 768
+"""A longer one is not remembered, and so takes the long way."""
+
 _TARGET = re.compile(r"/2015-03-31/functions/([^/?]+)/invocations/?(?:\?(.*))?")
 _QUALIFIER = re.compile(r"[a-zA-Z0-9$_-]{1,128}")
 _FUNCTION_NAME_LENGTH_MAX: Final = 256
 _TRACE_ID = re.compile(r"[\x21-\x7e]{1,512}")
-_UNUSUAL_HEADERS: Final = ("x-amz-tenant-id", "x-amz-durable-execution-name")
 _check_json: Final = msgspec.json.Decoder(msgspec.Raw).decode
 _SYNTAX: Final = "Could not parse request body into json: Could not parse payload into json: "
 
@@ -55,9 +56,8 @@ class InvalidClientContext(InvalidRequestContent):
     blame: ClassVar[str | None] = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InvokeArguments:
-    """The members of Invoke's input, not yet looked into."""
+class InvokeArguments(NamedTuple):
+    """The members of Invoke's input, not yet looked into. A tuple: they are made for each call."""
 
     reference: FunctionReference
     qualifier: str | None
@@ -90,24 +90,19 @@ def is_invoke(request: HttpRequest) -> bool:
 
 def fast_arguments(request: HttpRequest) -> InvokeArguments | None:
     """None if anything is unusual: then the model decides what it is, or what is wrong with it."""
-    match = _TARGET.fullmatch(request.target)
     headers = request.headers
-    if match is None or any(name in headers for name in _UNUSUAL_HEADERS):
-        return None
-    reference = _reference(match[1])
+    addressed = _addressed(request.target) if len(request.target) <= TARGET_LENGTH_MAX else None
     invocation_type = headers.get("x-amz-invocation-type", SYNC)
     log_type = headers.get("x-amz-log-type", "None")
     if (
-        reference is None
+        addressed is None
         or invocation_type not in (SYNC, EVENT, DRY_RUN)
         or log_type not in ("None", "Tail")
+        or "x-amz-tenant-id" in headers
+        or "x-amz-durable-execution-name" in headers
     ):
         return None
-    qualifier = None
-    if match[2]:
-        qualifier = _qualifier(match[2])
-        if qualifier is None:
-            return None
+    reference, qualifier = addressed
     return InvokeArguments(
         reference=reference,
         qualifier=qualifier,
@@ -249,22 +244,22 @@ def _no_client_context() -> InvalidClientContext:
     return InvalidClientContext("Client context must be a valid Base64-encoded JSON object.")
 
 
-@lru_cache(maxsize=REFERENCES_REMEMBERED)
-def _reference(quoted: str) -> FunctionReference | None:
-    """None if it is none, or too long; percent-encoded as in the path."""
-    text = unquote(quoted)
+@lru_cache(maxsize=TARGETS_REMEMBERED)
+def _addressed(target: str) -> tuple[FunctionReference, str | None] | None:
+    """Function and Qualifier, or None unless all of the target is as usual."""
+    match = _TARGET.fullmatch(target)
+    if match is None:
+        return None
+    text = unquote(match[1])
     if len(text) > _FUNCTION_NAME_LENGTH_MAX:
         return None
     try:
-        return FunctionReference.parse(text)
+        reference = FunctionReference.parse(text)
     except ValueError:
         return None
-
-
-@lru_cache(maxsize=REFERENCES_REMEMBERED)
-def _qualifier(query: str) -> str | None:
-    """None unless the query is one usual Qualifier and nothing else."""
-    pairs = parse_qsl(query, keep_blank_values=True)
+    if not match[2]:
+        return reference, None
+    pairs = parse_qsl(match[2], keep_blank_values=True)
     if len(pairs) == 1 and pairs[0][0] == "Qualifier" and _QUALIFIER.fullmatch(pairs[0][1]):
-        return pairs[0][1]
+        return reference, pairs[0][1]
     return None

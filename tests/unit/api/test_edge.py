@@ -5,6 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fakes.http import FakeResponder, http_request
 from fakes.invokes import CALLER
@@ -12,6 +14,7 @@ from fakes.virtual_time import VirtualClock, run_in_virtual_time
 from hearth.api.edge import SERVICES, Edge
 from hearth.api.operation import Handler, Operation, OperationRequest, OperationResponse
 from hearth.api.operations import sts
+from hearth.api.shapes import load_service
 from hearth.base.http1 import HttpRefusal, HttpRequest
 from hearth.base.jobs import Jobs
 from hearth.model.errors import ResourceNotFound, TooManyRequests
@@ -408,3 +411,42 @@ def test_an_operation_that_no_model_has_is_a_mistake_found_at_the_start() -> Non
                 edge(jobs, operation("CreateFunktion", lambda _: OperationResponse()))
 
     run_in_virtual_time(scenario())
+
+
+TARGETS = st.sampled_from(
+    [
+        "/",
+        "",
+        "*",
+        FUNCTIONS,
+        f"{FUNCTIONS}/f",
+        f"{FUNCTIONS}/%ff%00",
+        f"{FUNCTIONS}/f/code",
+        f"{FUNCTIONS}?MaxItems=1&MaxItems=x",
+        "/2017-03-31/tags/a?tagKeys=a&tagKeys=b",
+        "/?Action=GetCallerIdentity",
+        "/?X-Amz-Credential=%zz",
+    ]
+)
+BODIES = st.sampled_from([b"", b"{}", b"[1]", b'{"Code": {"ZipFile": 1}}', b"Action=x", b"\xff"])
+HEADERS = st.dictionaries(
+    st.sampled_from(["host", "authorization", "content-type", "x-amz-target"]),
+    st.sampled_from(["", "a.b", scope("lambda"), scope("sts"), "application/x-www-form-urlencoded"])
+    | st.text(st.characters(max_codepoint=255), max_size=20),
+)
+
+
+@given(st.sampled_from(["GET", "PUT", "POST", "DELETE", "BREW"]), TARGETS, HEADERS, BODIES)
+def test_any_request_gets_one_answer_and_none_is_a_bug(
+    method: str, target: str, headers: dict[str, str], body: bytes
+) -> None:
+    request = http_request(method, target, body=body)
+    request.headers.update(headers)
+    every = [
+        operation(name, lambda _: OperationResponse())
+        for name in load_service("lambda").operation_names
+    ]
+    got = answered(request, *every, *sts.OPERATIONS)
+    assert got.status is not None
+    assert got.status != 500
+    assert got.headers["x-amzn-RequestId"] == REQUEST_ID
