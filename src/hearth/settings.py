@@ -1,8 +1,7 @@
 """What was this Hearth told? One frozen dataclass, read once; rooms get plain values.
 
 A flag beats the environment (`HEARTH_…`), which beats the default. `OPTIONS` is all there is: the
-flags of `hearth up` and their help are made from it. Nothing else reads the environment, but the
-AWS client of `deploy` and `invoke`, whose part is ClientSettings.
+flags of `hearth up` and their help are made from it. Nothing else reads the environment.
 """
 
 import ipaddress
@@ -196,10 +195,7 @@ def read_client_settings(environment: Mapping[str, str] | None = None) -> Client
 
 
 def state_default(environment: Mapping[str, str]) -> Path:
-    """Under the user's data home; for root, where the system's services keep theirs.
-
-    Source: https://specifications.freedesktop.org/basedir-spec/latest/
-    """
+    """Of the XDG base directory specification; for root, where services keep theirs."""
     if os.geteuid() == 0:
         return Path("/var/lib/hearth")
     home = Path(environment.get("XDG_DATA_HOME", ""))

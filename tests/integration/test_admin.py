@@ -175,6 +175,14 @@ def test_the_log_is_printed_with_times_or_raw(platform: Platform) -> None:
     assert hearth(platform, "logs", "hello", "-n", "1", "--raw").stdout == "\ufffdtwo\x1b\n"
 
 
+def test_an_event_of_several_lines_is_shown_as_lines_unless_raw(platform: Platform) -> None:
+    platform.append(HELLO, JANUARY_MS, b"Traceback:\r  one\r  two")
+    shown = hearth(platform, "logs", "hello").stdout
+    assert shown == "2026-01-01T00:00:00.000Z  Traceback:\n  one\n  two\n"
+    raw = hearth(platform, "logs", "hello", "--raw").stdout_bytes
+    assert raw == b"Traceback:\r  one\r  two\n"
+
+
 def test_the_log_can_be_asked_for_from_a_time_on(platform: Platform) -> None:
     now_ms = SystemClock().epoch_ms()
     for n in range(2_500):  # more than one page

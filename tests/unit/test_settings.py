@@ -87,6 +87,11 @@ def test_a_wrong_value_is_refused_by_the_name_of_its_flag(field: str, flag: str,
     assert repr(text) in str(refused.value)
 
 
+def test_choices_are_named_as_one_says_them() -> None:
+    with pytest.raises(StartRefused, match="must be auto, bubblewrap or process, not 'docker'"):
+        read_settings({"sandbox": "docker"}, HOME)
+
+
 def test_a_wrong_variable_is_refused_by_its_own_name_too() -> None:
     with pytest.raises(StartRefused, match=r"^--auth \(from HEARTH_AUTH\) must be open or sigv4"):
         read_settings({}, {"HEARTH_AUTH": "iam", **HOME})

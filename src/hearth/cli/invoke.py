@@ -62,12 +62,12 @@ def invoke(
         body = answer["Payload"].read()
     if log and "LogResult" in answer:
         tail = base64.b64decode(answer["LogResult"]).decode(errors="replace")
-        click.echo("\n".join(map(_shown, tail.rstrip("\n").split("\n"))), err=True)
+        click.echo(_shown(tail.rstrip("\n")), err=True)
     click.echo(body)
     if "FunctionError" in answer:
         click.echo(f"hearth: the function failed ({answer['FunctionError']}).", err=True)
         sys.exit(1)
 
 
-def _shown(line: str) -> str:
-    return output.harmless(line) if sys.stderr.isatty() else line
+def _shown(tail: str) -> str:
+    return output.harmless(output.unfolded(tail)) if sys.stderr.isatty() else tail

@@ -38,7 +38,7 @@ _HAS_ZONE = re.compile(r"(Z|[+-]\d\d:?\d\d)$")
     show_default=True,
     help="How many of the last lines, without --since.",
 )
-@click.option("--raw", is_flag=True, help="The lines alone, without the time of each.")
+@click.option("--raw", is_flag=True, help="The lines alone, as they came.")
 @click.option(
     "--account", metavar="ID", help="Where functions of one name are in several accounts."
 )
@@ -146,6 +146,8 @@ def _show(lines: Iterable[LogLine], *, raw: bool) -> None:
     on_terminal = sys.stdout.isatty()
     for line in lines:
         text = line.message.removesuffix("\n")
+        if not raw:
+            text = output.unfolded(text)
         if on_terminal:
             text = output.harmless(text)
         if not raw:

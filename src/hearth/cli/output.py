@@ -7,12 +7,8 @@ from typing import Any
 
 import click
 import msgspec
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # but tab and newline
 
 
 class Failure(click.ClickException):
@@ -35,12 +31,7 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A column whose name ends in `>` is aligned to the right."""
     names = [column.removesuffix(">") for column in columns]
     if sys.stdout.isatty():
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        for column, name in zip(columns, names, strict=True):
-            table.add_column(name, justify="right" if column.endswith(">") else "left")
-        for row in rows:
-            table.add_row(*(Text(cell) for cell in row))
-        Console().print(table)
+        _show_rich_table(columns, names, rows)
         return
     cells = [names, *rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
@@ -50,6 +41,22 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
             for cell, width, column in zip(line, widths, columns, strict=True)
         ]
         click.echo("  ".join(padded).rstrip())
+
+
+def _show_rich_table(
+    columns: Sequence[str], names: Sequence[str], rows: Sequence[Sequence[str]]
+) -> None:
+    from rich import box  # imported late: a third of what a small command takes
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column, name in zip(columns, names, strict=True):
+        table.add_column(name, justify="right" if column.endswith(">") else "left")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    Console().print(table)
 
 
 def show_fields(fields: Sequence[tuple[str, str]]) -> None:
@@ -62,6 +69,11 @@ def show_fields(fields: Sequence[tuple[str, str]]) -> None:
 def harmless(text: str) -> str:
     """For a terminal: what a function printed must not move the cursor or change the title."""
     return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+
+
+def unfolded(text: str) -> str:
+    """Several lines in one event (a traceback) have \\r between them; see them as lines."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def duration(seconds: float) -> str:

@@ -22,7 +22,7 @@ def test_durations_are_short(seconds: float, text: str) -> None:
 
 
 def test_what_a_function_printed_does_nothing_to_the_terminal() -> None:
-    assert output.harmless("\x1b]0;title\x07\tplain é\x9b") == "\\x1b]0;title\\x07\tplain é\\x9b"
+    assert output.harmless("\x1b]0;t\x07\tplain\né\x9b\r") == "\\x1b]0;t\\x07\tplain\né\\x9b\\x0d"
 
 
 def test_a_table_that_is_piped_is_plain_and_aligned(capsys: pytest.CaptureFixture[str]) -> None:
