@@ -46,12 +46,11 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 def _show_rich_table(
     columns: Sequence[str], names: Sequence[str], rows: Sequence[Sequence[str]]
 ) -> None:
-    from rich import box  # imported late: a third of what a small command takes
-    from rich.console import Console
+    from rich.console import Console  # imported late: it is slow to import, for one table
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column, name in zip(columns, names, strict=True):
         table.add_column(name, justify="right" if column.endswith(">") else "left")
     for row in rows:
