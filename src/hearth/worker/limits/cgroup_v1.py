@@ -75,6 +75,7 @@ class CgroupV1Cell:
         self._bounds = bounds
         self._tmp_used = tmp_used
         self._peak_seen = 0
+        self._kills_before = 0
         limit = bounds.memory_bytes + bounds.tmp_bytes
         files.write(self._memory / "memory.limit_in_bytes", limit)
         files.write_if_there(self._memory / "memory.memsw.limit_in_bytes", limit)  # no swap
@@ -86,7 +87,9 @@ class CgroupV1Cell:
         directories = dict.fromkeys(cells.values())
         self.entry = Entry(cgroup_tasks=tuple(str(cell / "tasks") for cell in directories))
 
-    def began(self, pid: int) -> None: ...
+    def began(self, pid: int) -> None:
+        del pid  # all of them are in the cgroup
+        self._kills_before = self.oom_kills()
 
     def ended(self) -> None: ...
 
@@ -113,6 +116,9 @@ class CgroupV1Cell:
         return files.read_table(self._memory / "memory.oom_control").get("oom_kill", 0)
 
     def is_exceeded(self) -> bool:
+        # v1 kills one process and lets the rest go on; v2 ends all of them, and so do we.
+        if self.oom_kills() > self._kills_before:
+            return True
         used = self._used()
         if used <= self._bounds.memory_bytes:
             return False

@@ -65,6 +65,11 @@ class BubblewrapBackend:
         self._boxes = itertools.count(1)
         self._sandboxes: dict[int, BubblewrapSandbox] = {}
 
+    @property
+    def launcher_pid(self) -> int | None:
+        """The living launcher's."""
+        return self._launcher.pid if self._launcher and self._launcher.is_alive else None
+
     async def open(self) -> Capabilities:
         if find_bwrap() is None:
             return diagnosis.no_bubblewrap(self.name)

@@ -185,8 +185,12 @@ class Launcher:
         self._loop.remove_reader(self._control.fileno())
         self._loop.remove_writer(self._control.fileno())
         self._control.close()
-        self._process.kill()
-        self._process.wait(_REAP_S)  # it has no work left to do: SIGKILL takes effect at once
+        try:  # it ends by itself when the last process of any sandbox has: milliseconds
+            self._process.wait(_REAP_S)
+        except subprocess.TimeoutExpired:
+            log.error("the launcher does not end and is killed", pid=self.pid)
+            self._process.kill()
+            self._process.wait()
 
     def _fail_all(self, why: str) -> None:
         for answered in self._asked.values():

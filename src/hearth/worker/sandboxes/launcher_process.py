@@ -1,8 +1,12 @@
 """Who forks for the worker? This small process: `python -I -S launcher_process.py FD`.
 
 Forking a large worker blocks its event loop for 10 ms; forking this one costs 1. It is
-single-threaded and knows only the standard library. Its life ends with the worker's - when the
-socket closes or the kernel says that the parent died - and every sandbox's ends with its own.
+single-threaded and knows only the standard library.
+
+It is two processes: a stub, the worker's child, and the launcher proper, pid 1 of a pid namespace
+in which everything else is born. Its life ends with the worker's - the socket closes, and the
+kernel tells each that its parent died - and then the kernel kills all of that namespace, at
+whatever point of starting or ending a sandbox is.
 
 A program in a sandbox is three processes here: bubblewrap outside (our child, the *outer*), its
 pid 1 inside (the *inner*), and the program. When the outer has died the kernel kills the inner,
@@ -74,12 +78,17 @@ class Launcher:
         self._programs: dict[int, Program] = {}
         self._selector = selectors.DefaultSelector()
         self._do: dict[str, Callable[[int, dict[str, Any]], None]] = {
-            messages.OPEN: self._open,
             messages.CREATE: self._create,
             messages.START: self._start,
             messages.KILL: self._kill,
             messages.DESTROY: self._destroy,
         }
+
+    def open(self, order: OpenOrder) -> None:
+        """Raises OSError."""
+        self._stage.build(order)
+        gc.collect()
+        gc.freeze()  # so that a child's collector does not copy every page
 
     def run(self) -> NoReturn:
         """Serve until the worker has gone."""
@@ -95,7 +104,7 @@ class Launcher:
     def _obey(self) -> None:
         message, _ = messages.receive(self._control)
         if message is None:
-            os._exit(0)  # the worker has gone; our death kills every sandbox
+            os._exit(0)  # the worker has gone; the death of pid 1 kills every sandbox
         number = message["id"]
         try:
             self._do[message["do"]](number, message["order"])
@@ -104,16 +113,6 @@ class Launcher:
 
     def _answer(self, number: int, content: dict[str, Any]) -> None:
         messages.send(self._control, {"id": number, **content})
-
-    def _open(self, number: int, content: dict[str, Any]) -> None:
-        own_uids = enter_own_namespaces()
-        self._stage.build(OpenOrder(**content))
-        first, count = sandbox_uids() if own_uids else (0, 0)
-        linux.adopt_orphans()
-        gc.collect()
-        gc.freeze()  # so that a child's collector does not copy every page
-        opened = Opened(own_uids=own_uids, uid_first=first, uid_count=count)
-        self._answer(number, {"answer": asdict(opened)})
 
     def _create(self, number: int, content: dict[str, Any]) -> None:
         tmp = self._stage.add(CreateOrder(**content))
@@ -162,8 +161,9 @@ class Launcher:
         try:
             signal.set_wakeup_fd(-1)
             root = Root(links=self._stage.links, binds=self._stage.binds, hidden=self._stage.hidden)
+            hosts_pid = int(Path("/host/proc/self").readlink().name)
             fds, execute = jail.become_sandbox(order, root, self._pid, status, block)
-            messages.send(self._control, {"id": number, "answer": {"pid": os.getpid()}}, tuple(fds))
+            messages.send(self._control, {"id": number, "answer": {"pid": hosts_pid}}, tuple(fds))
             execute()
         except Exception as error:  # noqa: BLE001 - whatever it is, this copy must not serve on
             jail.report(self._control, number, error)
@@ -304,16 +304,40 @@ def _close(*fds: int | None) -> None:
 
 
 def main() -> NoReturn:
-    parent = os.getppid()
     control = socket.socket(fileno=int(sys.argv[1]))
     control.setblocking(True)
+    message, _ = messages.receive(control)
+    if message is None:
+        os._exit(0)
+    try:
+        own_uids = enter_own_namespaces()
+        linux.die_with_parent()
+        launcher = os.fork()
+    except OSError as error:
+        messages.send(control, {"id": message["id"], "error": str(error)})
+        os._exit(1)
+    if launcher != 0:
+        control.close()  # so that the worker sees the end of the launcher proper
+        os.waitpid(launcher, 0)
+        os._exit(0)
+    linux.die_with_parent()
+    serve(control, message["id"], OpenOrder(**message["order"]), own_uids=own_uids)
+
+
+def serve(control: socket.socket, number: int, order: OpenOrder, *, own_uids: bool) -> NoReturn:
+    """The launcher proper, answering its first order."""
     os.umask(0o022)
     _, files = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
     launcher = Launcher(control)
-    linux.die_with_parent()
-    if os.getppid() != parent:
+    try:
+        launcher.open(order)
+        first, count = sandbox_uids() if own_uids else (0, 0)
+    except OSError as error:
+        messages.send(control, {"id": number, "error": str(error)})
         os._exit(1)
+    opened = Opened(own_uids=own_uids, uid_first=first, uid_count=count)
+    messages.send(control, {"id": number, "answer": asdict(opened)})
     launcher.run()
 
 

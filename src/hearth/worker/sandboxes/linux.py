@@ -13,19 +13,19 @@ from typing import Final
 
 CLONE_NEWNS: Final = 0x00020000
 CLONE_NEWUSER: Final = 0x10000000
+CLONE_NEWPID: Final = 0x20000000
 CLONE_NEWNET: Final = 0x40000000
 CLONE_INTO_CGROUP: Final = 0x200000000
 
-MS_RDONLY: Final = 1
 MS_NOSUID: Final = 2
 MS_NODEV: Final = 4
+MS_NOEXEC: Final = 8
 MS_BIND: Final = 4096
 MS_REC: Final = 16384
 MS_PRIVATE: Final = 1 << 18
 MNT_DETACH: Final = 2
 
 _PR_SET_PDEATHSIG: Final = 1
-_PR_SET_CHILD_SUBREAPER: Final = 36
 _KEYCTL_JOIN_SESSION_KEYRING: Final = 1
 
 # (pivot_root, keyctl); clone3 has one number everywhere.
@@ -105,13 +105,6 @@ def die_with_parent() -> None:
     """Be killed when the parent's thread ends. Forgotten at a change of uid: call it after."""
     _check(
         _libc.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL), 0, 0, 0), "PR_SET_PDEATHSIG"
-    )
-
-
-def adopt_orphans() -> None:
-    """Become the parent of descendants whose own parent dies."""
-    _check(
-        _libc.prctl(_PR_SET_CHILD_SUBREAPER, ctypes.c_ulong(1), 0, 0, 0), "PR_SET_CHILD_SUBREAPER"
     )
 
 

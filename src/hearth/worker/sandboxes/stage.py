@@ -3,7 +3,7 @@
 The launcher leaves the host's mount namespace and pivots into a tmpfs that holds only what
 sandboxes are made of. The host sees nothing of it, and it vanishes with the launcher.
 
-    /usr /bin /lib ...  the host's, by bind         /proc  the host's
+    /usr /bin /lib ...  the host's, by bind         /proc  of the launcher's pid namespace
     /etc                made here; no host files but certificates and the like
     /dev                five harmless nodes         /empty an empty file, to hide others with
     /bwrap              the sandbox program, copied, so that any uid may execute it
@@ -63,14 +63,16 @@ _UIDS_MAX: Final = 50_000
 def enter_own_namespaces() -> bool:
     """Leave the host's mount namespace; True if sandboxes can have uids of their own.
 
-    An ordinary user first becomes the owner of a new user namespace, in which the same calls are
-    allowed. Its only uid is the user's, mapped to itself: what is executed has no capabilities.
+    The next child will be pid 1 of a new pid namespace. An ordinary user first becomes the owner
+    of a new user namespace, in which the same calls are allowed. Its only uid is the user's,
+    mapped to itself: what is executed has no capabilities.
     """
     uid, gid = os.geteuid(), os.getegid()
+    own = linux.CLONE_NEWNS | linux.CLONE_NEWPID
     if uid == 0:
-        linux.unshare(linux.CLONE_NEWNS)
+        linux.unshare(own)
     else:
-        linux.unshare(linux.CLONE_NEWUSER | linux.CLONE_NEWNS)
+        linux.unshare(linux.CLONE_NEWUSER | own)
         Path("/proc/self/setgroups").write_text("deny", encoding="ascii")
         Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1", encoding="ascii")
         Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1", encoding="ascii")
@@ -118,7 +120,8 @@ class Stage:
         _write(root / "empty", "")
         self._place_programs(root, order)
         linux.bind("/usr", str(root / "usr"))
-        linux.bind("/proc", str(root / "proc"))
+        no_surprises = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
+        linux.mount("proc", str(root / "proc"), "proc", no_surprises)
         self._copy_root_links(root)
         for name in DEVICES:
             (root / "dev" / name).touch()
