@@ -168,7 +168,7 @@ class Pool:
         slot.since_s = now_s
         self.idle[sandbox] = slot
         reusable = sandbox_is_good and not slot.condemned and slot.reuse_until_s > now_s
-        if reusable and not (self.waiting or self.starting or self.retired):
+        if reusable and not (self.waiting or self.retired):
             return NOTHING
         stops = [] if reusable else self._stop_idle([slot])
         todo = [*stops, *self._balance(now_s)]
