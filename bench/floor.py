@@ -111,7 +111,7 @@ async def main(kind: str, count: int, kit: str) -> None:
     front = await loop.create_server(Caller, "127.0.0.1", 0)
     task = tempfile.mkdtemp()
     (Path(task) / "app.py").write_text(HANDLER)
-    address = "127.0.0.1:%d" % api.sockets[0].getsockname()[1]
+    address = f"127.0.0.1:{api.sockets[0].getsockname()[1]}"
     environment = {
         "AWS_LAMBDA_RUNTIME_API": address,
         "LAMBDA_TASK_ROOT": task,

@@ -40,6 +40,7 @@ def main() -> None:
                 "p99_us": times[min(count - 1, count * 99 // 100)] * 1e6,
                 "count": count,
                 "errors": errors,
+                "warm_up_s": WARM_UP_S,
                 "load_cpu_us": cpu / count * 1e6,
             }
         )
