@@ -36,6 +36,7 @@ log = Log("environment")
 
 UNHANDLED = "Unhandled"
 MIB = 1024 * 1024
+STOPPED = Failure("error", "Sandbox.Failure", "The execution environment was stopped")
 MEASURE_EVERY_S = 0.1
 """Memory is measured after an invoke unless it was so short a while ago: reading the kernel's
 counters costs as much as the rest of a warm invoke together, and the peak only grows."""
@@ -339,19 +340,27 @@ class ExecutionEnvironment:
             return
         self._fire(Event.KILL)
         if self._ready is not None and not self._ready.done():
-            self._ready.set_result(Failure("error", "Sandbox.Failure", "The sandbox was stopped"))
+            self._ready.set_result(STOPPED)
         run, self._run = self._run, None
         if run is not None:
             self._stop_timer(run)
-            if not run.outcome.done():
-                run.outcome.set_exception(InternalFailure("The execution environment was stopped."))
         await self._end_program()
-        await self._sandbox.destroy()
+        if run is not None:
+            self._write(report.end_line(run.invocation.request), run)
+            self._write(self._report(run, None if run.answered else STOPPED), run)
         self.flush()
+        await self._sandbox.destroy()
         if self.lifecycle.may(Event.GONE):
             self._fire(Event.GONE)
         if run is not None:
-            run.released(False)
+            self._release_lost(run)
+
+    def _release_lost(self, run: Run) -> None:
+        if run.answered:
+            self._resolve(run)
+        elif not run.outcome.done():
+            run.outcome.set_exception(InternalFailure("The execution environment was stopped."))
+        run.released(False)
 
     # -- the log -----------------------------------------------------------------------------------
 
