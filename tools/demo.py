@@ -19,6 +19,8 @@ import botocore.session
 
 ROOT = Path(__file__).parent.parent
 HEARTH = Path(sys.executable).parent / "hearth"
+PYTHON = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+"""The one that is here for certain."""
 WARM_INVOKES = 50
 
 
@@ -46,8 +48,7 @@ def demo(state: Path) -> int:
     print(f"\n$ export AWS_ENDPOINT_URL={endpoint}")
     os.environ.update(environment)
     try:
-        deploy = ("--handler", "app.handler", "--runtime", "python3.11")
-        for command in (
+            for command in (
             ("doctor", "--state", str(state)),
             ("deploy", "examples/hello", *deploy),
             ("invoke", "hello", "-p", '{"name": "cold"}', "--log"),
