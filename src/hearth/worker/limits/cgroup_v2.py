@@ -94,7 +94,7 @@ class CgroupV2Cell:
     def usage(self) -> Usage:
         uncounted = self._uncounted()
         counted = max(0, self._used() - uncounted)
-        # memory.peak cannot be reset before Linux 6.12, so it serves only until the first reset.
+        # Not memory.peak: it counts cached files, and before Linux 6.12 it cannot be reset.
         self._peak_seen = max(self._peak_seen, counted)
         cpu = files.read_table(self._directory / "cpu.stat")
         return Usage(
@@ -111,10 +111,11 @@ class CgroupV2Cell:
 
     def is_exceeded(self) -> bool:
         used = self._used()
-        self._peak_seen = max(self._peak_seen, used - self._tmp_used())
-        if used <= self._bounds.memory_bytes:
+        if used <= min(self._bounds.memory_bytes, self._peak_seen):
             return False
-        return used - self._uncounted() > self._bounds.memory_bytes
+        counted = used - self._uncounted()
+        self._peak_seen = max(self._peak_seen, counted)
+        return counted > self._bounds.memory_bytes
 
     async def remove(self) -> None:
         await files.remove_directory(self._directory)
