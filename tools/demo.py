@@ -48,8 +48,8 @@ def demo(state: Path) -> int:
     print(f"\n$ export AWS_ENDPOINT_URL={endpoint}")
     os.environ.update(environment)
     try:
-            for command in (
-            ("doctor", "--state", str(state)),
+        deploy = ("--handler", "app.handler", "--runtime", PYTHON)
+        for command in (
             ("deploy", "examples/hello", *deploy),
             ("invoke", "hello", "-p", '{"name": "cold"}', "--log"),
             ("invoke", "hello", "-p", '{"name": "warm"}', "--log"),
