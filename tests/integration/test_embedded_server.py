@@ -589,6 +589,20 @@ def test_a_watch_ends_with_an_error_when_its_connection_is_closed(tmp_path: Path
     asyncio.run(scenario())
 
 
+def test_closing_amid_attempts_to_reconnect_leaves_nothing_behind(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with running(tmp_path) as server:
+            engines = [
+                await NatsEngine.connect(server.url, server.user, server.password)
+                for _ in range(20)
+            ]
+        for engine in engines:  # at different moments of their attempts
+            await engine.close()
+        await wait_until(lambda: len(asyncio.all_tasks()) == 1)
+
+    asyncio.run(scenario())
+
+
 # Silence and strangers
 
 

@@ -108,7 +108,7 @@ class NatsEngine:
     @asynccontextmanager
     async def watch(self, stream: str, subjects: list[str]) -> AsyncIterator[Watch]:
         """An open watch. Raises EngineUnavailable if it cannot begin in time."""
-        watch = Watch(self._connection.client, self._connection.jetstream, stream, subjects)
+        watch = Watch(self._connection, stream, subjects)
         self._watches.add(watch)
         try:
             await self._begin(watch)

@@ -61,7 +61,18 @@ class Connection:
         self._deadline_s = deadline_s
         self._on_change = on_change
         self._was_open = False
+        self._was_closed = False
+        self._may_go_on = True
         self._renew()
+
+    @property
+    def is_connected(self) -> bool:
+        return self.client.is_connected and not self._was_closed
+
+    @property
+    def is_closed(self) -> bool:
+        """For good: it will not come back."""
+        return self.client.is_closed or self._was_closed
 
     async def open(self, url: str, user: str, password: str) -> None:
         """Raises EngineUnavailable if nobody answers in time, or at once if we are not let in."""
@@ -86,12 +97,16 @@ class Connection:
 
     async def close(self) -> None:
         """End the connection for good."""
+        self._was_closed = True
         try:
-            async with asyncio.timeout(CLOSE_S):
-                await self.client.close()
+            if self._was_open:
+                async with asyncio.timeout(CLOSE_S):
+                    await self.client.close()
         except (TimeoutError, OSError, nats.errors.Error) as error:
             log.warning("connection did not close well", error=error)
-        self._on_change()
+        finally:
+            self._may_go_on = False
+            self._on_change()
 
     async def ask(self, request: Callable[[], Awaitable[T]]) -> T:
         """The answer to one request to JetStream.
@@ -106,7 +121,9 @@ class Connection:
         try:
             async with asyncio.timeout(self._deadline_s):
                 while True:
-                    if self.client.is_connected or self.client.is_closed:
+                    if self.is_closed:
+                        raise nats.errors.ConnectionClosedError
+                    if self.is_connected:
                         try:
                             return await request()
                         except (NoStreamResponseError, ServiceUnavailableError) as error:
@@ -141,16 +158,22 @@ class Connection:
         self._was_open = True
 
     async def _on_error(self, error: Exception) -> None:
+        if not self._may_go_on:
+            # nats-py was told, but may have forgotten it amid an attempt to reconnect, as above.
+            raise asyncio.CancelledError
         if not self._was_open:
             raise error  # nats-py would try for ever, without saying why
         log.debug("connection error", error=error)
 
     async def _on_lost(self) -> None:
-        if self._was_open and not self.client.is_closed:
+        if self._was_open and not self.is_closed:
             log.warning("connection to the engine lost")
         self._on_change()
 
     async def _on_back(self) -> None:
+        if self._was_closed:
+            await self.client.close()
+            return
         log.info("connection to the engine is back")
         self._on_change()
 

@@ -18,14 +18,13 @@ from collections.abc import Mapping
 from typing import Self
 
 import nats.errors
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
-from nats.js import JetStreamContext, api
+from nats.js import api
 
 from hearth.base.log import Log
 from hearth.engine.contract import CaughtUp, Change, Deleted, EngineUnavailable, Entry
-from hearth.engine.nats_connection import heeding_cancellation
+from hearth.engine.nats_connection import Connection, heeding_cancellation
 
 BATCH_MESSAGES = 256
 BATCH_BYTES = 8 * 1024 * 1024
@@ -59,11 +58,10 @@ class Watch:
     An iteration that is cancelled loses nothing: the next one goes on where it was.
     """
 
-    def __init__(
-        self, client: Client, jetstream: JetStreamContext, stream: str, subjects: list[str]
-    ) -> None:
-        self._client = client
-        self._jetstream = jetstream
+    def __init__(self, connection: Connection, stream: str, subjects: list[str]) -> None:
+        self._connection = connection
+        self._client = connection.client
+        self._jetstream = connection.jetstream
         self._stream = stream
         self._subjects = subjects
         self._key_from = len(f"$KV.{stream.removeprefix('KV_')}.")
@@ -86,7 +84,7 @@ class Watch:
     async def __anext__(self) -> Change:
         """Raises EngineUnavailable if the connection was closed or the stream was replaced."""
         while not self._ready:
-            if self._client.is_closed:
+            if self._connection.is_closed:
                 raise EngineUnavailable("the connection to the engine was closed")
             try:
                 if not self._is_open:
@@ -128,7 +126,7 @@ class Watch:
         self._is_open = False
         consumer, self._consumer = self._consumer, None
         subscription, self._subscription = self._subscription, None
-        if (consumer is None and subscription is None) or self._client.is_closed:
+        if (consumer is None and subscription is None) or self._connection.is_closed:
             return
         try:
             with heeding_cancellation():
@@ -140,7 +138,7 @@ class Watch:
         async with asyncio.timeout(CLOSE_S):
             if subscription is not None:
                 await subscription.unsubscribe()
-            if consumer is not None and self._client.is_connected:
+            if consumer is not None and self._connection.is_connected:
                 await self._jetstream.delete_consumer(self._stream, consumer)
 
     def _consumer_config(self) -> api.ConsumerConfig:
@@ -157,9 +155,9 @@ class Watch:
 
     async def _reopen(self) -> None:
         wait_s = REOPEN_S_MIN
-        while not self._client.is_closed:
+        while not self._connection.is_closed:
             try:
-                if self._client.is_connected:
+                if self._connection.is_connected:
                     with heeding_cancellation():
                         return await self.open()
             except (TimeoutError, OSError, nats.errors.Error) as error:

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from fakes.virtual_time import run_in_virtual_time
-from hearth.engine.nats_connection import heeding_cancellation
+from hearth.engine.nats_connection import Connection, heeding_cancellation
 
 
 async def forgetful() -> str:
@@ -79,3 +79,16 @@ def test_a_timeout_inside_that_is_over_is_forgotten() -> None:
         raise AssertionError("no timeout")
 
     assert run_in_virtual_time(scenario()) == "went on"
+
+
+def test_a_closed_connection_ends_the_attempts_that_go_on_after_all() -> None:
+    async def scenario() -> None:
+        changes: list[str] = []
+        connection = Connection(deadline_s=1.0, on_change=lambda: changes.append("change"))
+        await connection.close()
+        assert connection.is_closed
+        assert changes == ["change"]
+        with pytest.raises(asyncio.CancelledError):
+            await connection._on_error(ConnectionRefusedError())
+
+    run_in_virtual_time(scenario())
