@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from hearth.base.clock import SystemClock
 from hearth.base.http1 import HttpServer
 from hearth.base.jobs import Jobs
+from hearth.control.documents import Documents
 from hearth.control.functions import Functions
 from hearth.control.packages import Packages
 from hearth.control.replica import Replica
@@ -28,6 +29,7 @@ class Parts:
     server: EmbeddedServer
     meta: KeyValue
     replica: Replica
+    documents: Documents
     packages: Packages
     code_cache: CodeCache
     functions: Functions

@@ -37,6 +37,7 @@ from hearth.base.clock import SystemClock
 from hearth.base.http1 import HttpLimits, HttpRequest, HttpServer, Responder
 from hearth.base.jobs import Jobs
 from hearth.base.log import Log
+from hearth.control.documents import Documents
 from hearth.control.functions import Functions
 from hearth.control.packages import Packages
 from hearth.control.replica import Replica
@@ -97,6 +98,7 @@ async def _serve(
 ) -> None:
     async with asyncio.timeout(REPLICA_READY_S):
         await parts.replica.ready.wait()
+        await parts.documents.ready.wait()
     parts.functions.resume()
     parts.runtimes.warm_up(_runtimes_in_use(parts))
     doors = await _open_doors(settings, parts, stop)
@@ -131,6 +133,7 @@ async def _build(settings: Settings, surroundings: Surroundings, stack: AsyncExi
     stack.push_async_callback(engine.close)
     meta = await engine.bucket(META_BUCKET)
     replica = Replica(meta)
+    documents = Documents(meta, replica, jobs, new_id)
 
     packages = Packages(state / "packages", clock)
     await packages.open()
@@ -166,6 +169,7 @@ async def _build(settings: Settings, surroundings: Surroundings, stack: AsyncExi
         server=server,
         meta=meta,
         replica=replica,
+        documents=documents,
         packages=packages,
         code_cache=code_cache,
         functions=Functions(meta, replica, packages, code_cache, clock, jobs, new_id),
@@ -202,6 +206,8 @@ def _loops(settings: Settings, parts: Parts) -> list[tuple[str, Coroutine[Any, A
     export = settings.state / "export" / f"{META_BUCKET}.jsonl"
     return [
         ("replica", parts.replica.run()),
+        ("documents", parts.documents.run()),
+        ("document-sweeper", parts.documents.run_sweeps()),
         ("worker-manager", parts.manager.run()),
         ("placement", parts.placement.run()),
         ("sweeper", Sweeper(parts.replica, parts.packages, parts.code_cache).run()),
