@@ -6,6 +6,7 @@ Each runs over every backend; those about isolation say so and skip the one that
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -449,6 +450,26 @@ def test_a_start_that_was_given_up_leaves_nothing_after_destroy(play: Play) -> N
     play(scenario)
 
 
+def test_a_kill_while_the_program_starts_ends_it_and_answers_both(play: Play) -> None:
+    async def scenario(scene: Scene) -> None:
+        sandbox = await scene.sandbox()
+        marker = uuid.uuid4().hex
+        program = python("import time; time.sleep(60)", marker)
+        for turns in range(12):
+            starting = asyncio.ensure_future(sandbox.start(program))
+            for _ in range(turns):
+                await asyncio.sleep(0.0005)
+            async with asyncio.timeout(EVENTUALLY_S):
+                await sandbox.kill()
+                with contextlib.suppress(SandboxFailed):
+                    drop(await starting)
+                await sandbox.kill()  # the first may have come before there was anything to kill
+            assert processes_with(marker) == []
+        assert (await run(sandbox, python("print(1)")))[0] == "1\n"
+
+    play(scenario)
+
+
 def test_too_much_memory_is_told_as_such_and_a_new_start_works(play: Play) -> None:
     async def scenario(scene: Scene) -> None:
         sandbox = await scene.sandbox(memory_mb=64)
@@ -697,6 +718,31 @@ async def groups_after_another_opens(kind: str, instance: str, directory: Path) 
         found = {group for group in groups_of(instance) if f"-{os.getpid()}-" not in group.name}
         await backend.close()
         return found
+
+
+def test_root_without_other_uids_is_told_what_is_missing(tmp_path: Path) -> None:
+    """As in a container whose only user is root: sandboxes would be the host's root, or nobody."""
+    if shutil.which("unshare") is None:
+        pytest.skip("unshare is not there")
+    alone = ["unshare", "--user", "--map-root-user", "--"]
+    if subprocess.run([*alone, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no user namespaces here")
+    code = WORKER.format(module="bubblewrap", backend="BubblewrapBackend")
+    code = code.replace('sys.exit("not usable")', "sys.exit(repr(capabilities))")
+    code = code.replace(
+        "(await backend.open()).usable", "(capabilities := await backend.open()).usable"
+    )
+    said = subprocess.run(
+        [*alone, sys.executable, "-c", code, "i", "m", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": os.pathsep.join(sys.path)},
+        timeout=EVENTUALLY_S,
+        check=False,
+    )
+    assert "usable=False" in said.stderr
+    assert "no other uids" in said.stderr
+    assert "--sandbox process" in said.stderr
 
 
 def test_a_connection_to_the_last_programs_api_is_not_handed_to_the_next_one() -> None:

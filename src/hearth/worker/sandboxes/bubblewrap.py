@@ -124,12 +124,19 @@ class BubblewrapBackend:
         return sandbox
 
     async def close(self) -> None:
-        await asyncio.gather(*(sandbox.destroy() for sandbox in list(self._sandboxes.values())))
+        sandboxes = list(self._sandboxes.values())
+        ends = await asyncio.gather(*(s.destroy() for s in sandboxes), return_exceptions=True)
+        for sandbox, end in zip(sandboxes, ends, strict=True):
+            if end is not None:
+                log.error("sandbox not destroyed", sandbox=sandbox.id, error=end)
         if self._launcher:
-            self._launcher.close()
+            self._launcher.close()  # what could not be destroyed is killed here
             self._launcher = None
         if self._limits:
-            self._limits.close()
+            try:
+                self._limits.close()
+            except OSError as error:  # removed by the next worker of this instance
+                log.warning("cgroups are left", error=error)
             self._limits = None
 
     def _limit(self, spec: SandboxSpec, box: int, tmp: int) -> Cell:

@@ -91,7 +91,7 @@ class BubblewrapSandbox:
         self._run += 1
         self._ended = asyncio.get_running_loop().create_future()
         self._is_over_memory = False
-        self._oom_kills_before = self._own.cell.oom_kills()
+        self._oom_kills_before = self._oom_kills()
         try:
             answer = await self._own.launcher.ask(messages.START, order)
         except SandboxFailed:
@@ -111,8 +111,8 @@ class BubblewrapSandbox:
         return await asyncio.shield(self._ended)
 
     async def kill(self) -> None:
-        if self._is_running() and self._own.launcher.is_alive:
-            await self._own.launcher.ask(messages.KILL, BoxOrder(box=self._own.box))
+        if self._is_running():
+            await self._tell(messages.KILL)
         self._end(_KILLED)  # does nothing if the exit was told, as it is for all that ran
 
     async def destroy(self) -> None:
@@ -120,8 +120,7 @@ class BubblewrapSandbox:
             if self._is_destroyed:
                 return
             await self.kill()
-            if self._own.launcher.is_alive:
-                await self._own.launcher.ask(messages.DESTROY, BoxOrder(box=self._own.box))
+            await self._tell(messages.DESTROY)
             await self._own.cell.remove()
             self._is_destroyed = True
             os.close(self._own.tmp)
@@ -148,6 +147,15 @@ class BubblewrapSandbox:
         """The launcher died, and the kernel has killed all that was its."""
         self._end(_KILLED)
 
+    async def _tell(self, do: str) -> None:
+        """Have the launcher do it; if it has died, or dies of it, that is as good."""
+        try:
+            if self._own.launcher.is_alive:
+                await self._own.launcher.ask(do, BoxOrder(box=self._own.box))
+        except SandboxFailed:
+            if self._own.launcher.is_alive:
+                raise
+
     def _is_running(self) -> bool:
         return self._ended is not None and not self._ended.done()
 
@@ -163,11 +171,18 @@ class BubblewrapSandbox:
             number = event.code - 128
         if self._is_over_memory:
             return Exit(ExitKind.OUT_OF_MEMORY, signal.SIGKILL)
-        if number == signal.SIGKILL and self._own.cell.oom_kills() > self._oom_kills_before:
+        if number == signal.SIGKILL and self._oom_kills() > self._oom_kills_before:
             return Exit(ExitKind.OUT_OF_MEMORY, signal.SIGKILL)
         if number:
             return Exit(ExitKind.SIGNALED, number)
         return Exit(ExitKind.EXITED, event.code, executed=event.executed)
+
+    def _oom_kills(self) -> int:
+        try:
+            return self._own.cell.oom_kills()
+        except OSError as error:  # somebody removed our cgroup; the exit must be told all the same
+            log.warning("cannot tell whether memory ran out", sandbox=self.id, error=error)
+            return 0
 
     def _over_memory(self) -> None:
         log.info("sandbox exceeded its memory", sandbox=self.id)

