@@ -1,0 +1,185 @@
+"""What of many sandboxes at once, and of all when the launcher or the worker dies?"""
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+
+import pytest
+
+from contract.sandbox_scene import (
+    BACKENDS,
+    EVENTUALLY_S,
+    KILLED,
+    Play,
+    Scene,
+    drop,
+    eventually,
+    groups_of,
+    line_from,
+    processes_with,
+    python,
+    run,
+    scene_player,
+)
+from hearth.base.clock import SystemClock
+from hearth.base.jobs import Jobs
+from hearth.worker.sandboxes.bubblewrap import BubblewrapBackend
+from hearth.worker.sandboxes.contract import (
+    Program,
+    SandboxBackend,
+    SandboxFailed,
+)
+
+pytestmark = pytest.mark.integration
+
+__all__ = ["scene_player"]
+
+
+def test_sixty_four_sandboxes_run_side_by_side(play: Play) -> None:
+    async def scenario(scene: Scene) -> None:
+        sandboxes = await asyncio.gather(*(scene.sandbox(f"s{n}") for n in range(64)))
+        marker = uuid.uuid4().hex
+        shell = "echo $1; exec sleep 60"
+        programs = [
+            Program(
+                argv=("/bin/sh", "-c", shell, marker, str(number)),
+                environment={"PATH": "/usr/bin:/bin"},
+                working_directory="/",
+                mounts=(),
+            )
+            for number in range(64)
+        ]
+        started = await asyncio.gather(
+            *(sandbox.start(p) for sandbox, p in zip(sandboxes, programs, strict=True))
+        )
+        said = await asyncio.gather(*(line_from(channels.stdout) for channels in started))
+        assert said == [f"{number}\n" for number in range(64)]
+        await asyncio.gather(*(sandbox.destroy() for sandbox in sandboxes))
+        assert processes_with(marker) == []
+        for channels in started:
+            drop(channels)
+
+    play(scenario)
+
+
+def test_when_the_launcher_is_killed_its_sandboxes_die_and_new_ones_work(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with Jobs() as jobs:
+            instance = uuid.uuid4().hex[:12]
+            backend = BubblewrapBackend(instance, tmp_path, SystemClock(), jobs)
+            capabilities = await backend.open()
+            if not capabilities.usable:
+                pytest.skip(f"no bubblewrap here: {capabilities.why_not}")
+            scene = Scene(backend, capabilities, instance, tmp_path)
+            marker = uuid.uuid4().hex
+            sandbox = await scene.sandbox()
+            channels = await sandbox.start(python("import time; time.sleep(60)", marker))
+            assert backend.launcher_pid is not None
+            os.kill(backend.launcher_pid, signal.SIGKILL)
+            assert await asyncio.wait_for(sandbox.wait(), EVENTUALLY_S) == KILLED
+            await eventually(lambda: not processes_with(marker))
+            drop(channels)
+            with pytest.raises(SandboxFailed):
+                await sandbox.start(python("pass"))
+            await sandbox.destroy()
+            assert (await run(await scene.sandbox("s2"), python("print(1)")))[0] == "1\n"
+            await backend.close()
+            assert groups_of(instance) == []
+
+    asyncio.run(main())
+
+
+WORKER = """
+import asyncio, sys
+from pathlib import Path
+from hearth.base.clock import SystemClock
+from hearth.base.jobs import Jobs
+from hearth.model.ids import SandboxId
+from hearth.worker.sandboxes.{module} import {backend}
+from hearth.worker.sandboxes.contract import Program, SandboxSpec
+
+async def main():
+    async with Jobs() as jobs:
+        backend = {backend}(sys.argv[1], Path(sys.argv[3]), SystemClock(), jobs)
+        if not (await backend.open()).usable:
+            sys.exit("not usable")
+        for number in range(3):
+            spec = SandboxSpec(sandbox=SandboxId(f"s{{number}}"), memory_mb=128, tmp_mb=16)
+            sandbox = await backend.create(spec)
+            await sandbox.start(Program(argv=("/usr/bin/python3", "-I", "-S", "-c",
+                "import time; time.sleep(60)", sys.argv[2]), environment={{}},
+                working_directory="/", mounts=()))
+        print("up", flush=True)
+        await asyncio.sleep(60)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("kind", sorted(BACKENDS))
+def test_when_the_worker_is_killed_nothing_stays_behind(kind: str, tmp_path: Path) -> None:
+    instance, marker = uuid.uuid4().hex[:12], uuid.uuid4().hex
+    code = WORKER.format(module=kind, backend=BACKENDS[kind].__name__)
+    worker = subprocess.Popen(
+        [sys.executable, "-c", code, instance, marker, str(tmp_path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={"PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    with worker:
+        assert worker.stdout is not None
+        if worker.stdout.readline() != b"up\n":
+            pytest.skip(f"no {kind} here")
+        running = [pid for pid in processes_with(marker) if pid != str(worker.pid)]
+        assert len(running) >= 3
+        other = asyncio.run(groups_after_another_opens(kind, instance, tmp_path / "other"))
+        assert other == set(groups_of(instance)), "a living worker's groups must be left alone"
+        worker.kill()
+
+    async def check() -> None:
+        await eventually(lambda: not processes_with(marker))
+
+    asyncio.run(check())
+    asyncio.run(groups_after_another_opens(kind, instance, tmp_path))
+    assert groups_of(instance) == []
+
+
+async def groups_after_another_opens(kind: str, instance: str, directory: Path) -> set[Path]:
+    """What of this instance another worker of the same instance leaves, that comes and goes."""
+    async with Jobs() as jobs:
+        backend: SandboxBackend
+        backend = BACKENDS[kind](instance, directory, SystemClock(), jobs)
+        await backend.open()
+        found = {group for group in groups_of(instance) if f"-{os.getpid()}-" not in group.name}
+        await backend.close()
+        return found
+
+
+def test_root_without_other_uids_is_told_what_is_missing(tmp_path: Path) -> None:
+    """As in a container whose only user is root: sandboxes would be the host's root, or nobody."""
+    if shutil.which("unshare") is None:
+        pytest.skip("unshare is not there")
+    alone = ["unshare", "--user", "--map-root-user", "--"]
+    if subprocess.run([*alone, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no user namespaces here")
+    code = WORKER.format(module="bubblewrap", backend="BubblewrapBackend")
+    code = code.replace('sys.exit("not usable")', "sys.exit(repr(capabilities))")
+    code = code.replace(
+        "(await backend.open()).usable", "(capabilities := await backend.open()).usable"
+    )
+    said = subprocess.run(
+        [*alone, sys.executable, "-c", code, "i", "m", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": os.pathsep.join(sys.path)},
+        timeout=EVENTUALLY_S,
+        check=False,
+    )
+    assert "usable=False" in said.stderr
+    assert "no other uids" in said.stderr
+    assert "--sandbox process" in said.stderr
