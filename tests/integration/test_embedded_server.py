@@ -83,6 +83,11 @@ def is_running(pid: int) -> bool:
         return False
 
 
+def has_stopped(pid: int) -> bool:
+    threads = Path(f"/proc/{pid}/task").glob("*/stat")
+    return all(path.read_text().rpartition(")")[2].split()[0] == "T" for path in threads)
+
+
 def proc(pid: int, name: str) -> bytes:
     return Path(f"/proc/{pid}/{name}").read_bytes()
 
@@ -613,6 +618,7 @@ def test_a_silent_engine_is_unavailable_in_time_and_the_write_is_of_unknown_outc
         async with running(tmp_path) as server, connected(server, deadline_s=0.3) as engine:
             bucket = await engine.bucket("META")
             os.kill(server.pid, signal.SIGSTOP)
+            await wait_until(lambda: has_stopped(server.pid))
             try:
                 async with asyncio.timeout(3.0):
                     with pytest.raises(EngineUnavailable):
