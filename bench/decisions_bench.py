@@ -29,6 +29,8 @@ from hearth.placement.placement import Placement
 from hearth.worker_manager.manager import WorkerManager
 
 ROUNDS = 9
+ENOUGH = 1_000_000
+"""Concurrency: ten requests a second for each unit of it is what a benchmark exceeds at once."""
 
 
 class InstantWorker:
@@ -77,7 +79,7 @@ async def measure(invokes: int, *, releases_first: bool) -> list[float]:
         function = function_version()
         functions = {function.key: function}
         invoker = Invoker(
-            functions, Counter(1_000), manager, {worker.id: worker}, clock, lambda: "Root=1-0-0"
+            functions, Counter(ENOUGH), manager, {worker.id: worker}, clock, lambda: "Root=1-0-0"
         )
         call = invoke_call()
         await invoker.invoke(call)

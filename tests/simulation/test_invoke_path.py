@@ -6,6 +6,7 @@ import pytest
 
 from fakes.invokes import function_version, invoke_call
 from fakes.worker import Habits, StartBroke
+from hearth.counting.counter import Counter
 from hearth.model.errors import NoCapacity, ResourceNotFound, TooManyRequests
 from hearth.model.functions import configuration_id
 from simulation.world import World, play
@@ -33,7 +34,8 @@ def test_a_sequential_client_needs_one_sandbox_and_a_limit_of_one() -> None:
             await w.invoke()
         assert w.sandboxes() == 1
 
-    play(scenario, limit=1, habits=Habits(finish_s=(0.0, 0.01)))
+    # Ten requests a second for each unit of concurrency: a faster client would be throttled.
+    play(scenario, limit=1, habits=Habits(run_s=(0.1, 0.1), finish_s=(0.0, 0.01)))
 
 
 def test_a_client_that_is_faster_than_a_slow_extension_is_throttled_after_the_grace() -> None:
@@ -268,12 +270,11 @@ def test_a_worker_that_vanishes_takes_its_invokes_along_and_nothing_else() -> No
 
 def test_the_audit_sees_a_counter_that_gives_too_many_leases() -> None:
     async def scenario(w: World) -> None:
-        w.counter.account_limit = 11
+        w.counter = Counter(10)  # for the audit; the invoker has one that allows more
         await asyncio.gather(*(w.invoke() for _ in range(11)))
-        w.counter.account_limit = 10
 
     with pytest.raises(ExceptionGroup) as caught:
-        play(scenario, limit=10, habits=Habits(run_s=(60.0, 60.0)))
+        play(scenario, limit=11, habits=Habits(run_s=(60.0, 60.0)))
     assert "11 invokes at a time" in str(caught.value.exceptions[0])
 
 

@@ -18,7 +18,7 @@ from hearth.model.invocations import Invocation, InvokeCall, InvokeResult
 
 
 class Counting(Protocol):
-    def acquire(self, function: FunctionKey, now_s: float) -> Lease:
+    def acquire(self, function: FunctionKey, version: str, now_s: float) -> Lease:
         """Raises TooManyRequests."""
         ...
 
@@ -83,7 +83,7 @@ class Invoker:
         self._workers = workers
         self._now_s = clock.monotonic_s
         self._new_trace_id = new_trace_id
-        self._turns = Turns()
+        self._turns = Turns(clock.monotonic_s)
 
     def dry_run(self, call: InvokeCall) -> None:
         """Raises what `invoke` would before it counts."""
@@ -95,7 +95,7 @@ class Invoker:
         began_s = now_s()
         function, arn = resolve(call, self._functions)
         resolved_s = now_s()
-        lease = self._counting.acquire(function.key, resolved_s)
+        lease = self._counting.acquire(function.key, function.version, resolved_s)
         leased_s = resolved_s
         if has_waited := lease.is_waiting:
             await self._turns.wait(lease)

@@ -1,6 +1,7 @@
 """How does an invoke wait for a lease that is about to come back? All of that waiting is here."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from hearth.model.errors import ServiceError
@@ -18,8 +19,12 @@ class Lease(Protocol):
     @property
     def is_held(self) -> bool: ...
 
-    def give_up(self) -> ServiceError:
-        """Stop waiting; answers what to raise."""
+    def give_up(self, now_s: float) -> ServiceError | None:
+        """Nothing came back in time: answers what to raise, or None if it is held after all."""
+        ...
+
+    def abandon(self) -> None:
+        """Stop waiting, because nobody wants it any more."""
         ...
 
     def finish(self, now_s: float) -> None: ...
@@ -32,7 +37,8 @@ class Lease(Protocol):
 class Turns:
     """Who waits for which lease."""
 
-    def __init__(self) -> None:
+    def __init__(self, now_s: Callable[[], float]) -> None:
+        self._now_s = now_s
         self._turns: dict[Lease, asyncio.Future[ServiceError | None]] = {}
 
     async def wait(self, lease: Lease) -> None:
@@ -46,7 +52,7 @@ class Turns:
         except asyncio.CancelledError:
             self._turns.pop(lease, None)
             if lease.is_waiting:
-                lease.give_up()
+                lease.abandon()
             elif lease.is_held:  # it came in the very turn of the loop in which the caller left
                 self.give_back(lease)
             raise
@@ -68,4 +74,4 @@ class Turns:
     def _expire(self, lease: Lease) -> None:
         turn = self._turns.pop(lease, None)
         if turn is not None and not turn.done():
-            turn.set_result(lease.give_up())
+            turn.set_result(lease.give_up(self._now_s()))

@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from fakes.invokes import CALLER, function_version, invoke_call
+from fakes.invokes import CALLER, FunctionTable, function_version, invoke_call
 from fakes.virtual_time import VirtualClock, run_in_virtual_time
 from hearth.counting.counter import Counter
 from hearth.frontend.invoke import Invoker
 from hearth.frontend.turns import TURN_WAIT_S_MAX, Turns
 from hearth.model.errors import InternalFailure, ResourceNotFound, TooManyRequests
 from hearth.model.functions import FunctionVersion
-from hearth.model.ids import SandboxId, WorkerId
+from hearth.model.ids import LATEST, SandboxId, WorkerId
 from hearth.model.invocations import Invocation, InvokeResult
 
 F = function_version()
@@ -78,7 +78,7 @@ class Scene:
     counter: Counter = field(default_factory=lambda: Counter(1))
 
     def __post_init__(self) -> None:
-        self.functions = {F.key: F}
+        self.functions = FunctionTable(F)
         self.workers = {W: self.worker}
         self.invoker = Invoker(
             self.functions,
@@ -203,9 +203,9 @@ def test_a_reused_sandbox_has_no_start_phase() -> None:
 
 def test_a_turn_that_does_not_come_ends_in_a_throttle() -> None:
     async def scenario() -> None:
-        turns, counter = Turns(), Counter(1)
-        counter.acquire(F.key, 0.0).finish(0.0)
-        waiting = counter.acquire(F.key, 0.0)
+        turns, counter = Turns(VirtualClock().monotonic_s), Counter(1)
+        counter.acquire(F.key, LATEST, 0.0).finish(0.0)
+        waiting = counter.acquire(F.key, LATEST, 0.0)
         with pytest.raises(TooManyRequests):
             await turns.wait(waiting)
         assert asyncio.get_running_loop().time() == pytest.approx(TURN_WAIT_S_MAX)
@@ -216,11 +216,11 @@ def test_a_turn_that_does_not_come_ends_in_a_throttle() -> None:
 @pytest.mark.parametrize("cancel_first", [True, False])
 def test_a_turn_that_comes_as_its_owner_leaves_goes_to_the_next(cancel_first: bool) -> None:
     async def scenario() -> None:
-        turns, counter = Turns(), Counter(2)
-        first, other = counter.acquire(F.key, 0.0), counter.acquire(F.key, 0.0)
+        turns, counter = Turns(VirtualClock().monotonic_s), Counter(2)
+        first, other = counter.acquire(F.key, LATEST, 0.0), counter.acquire(F.key, LATEST, 0.0)
         first.finish(0.0)
         other.finish(0.0)
-        leaving, staying = counter.acquire(F.key, 0.0), counter.acquire(F.key, 0.0)
+        leaving, staying = counter.acquire(F.key, LATEST, 0.0), counter.acquire(F.key, LATEST, 0.0)
         leaver = asyncio.create_task(turns.wait(leaving))
         stayer = asyncio.create_task(turns.wait(staying))
         await asyncio.sleep(0.0)
@@ -238,10 +238,10 @@ def test_a_turn_that_comes_as_its_owner_leaves_goes_to_the_next(cancel_first: bo
 
 def test_whoever_is_cancelled_while_it_waits_is_passed_over() -> None:
     async def scenario() -> None:
-        turns, counter = Turns(), Counter(1)
-        first = counter.acquire(F.key, 0.0)
+        turns, counter = Turns(VirtualClock().monotonic_s), Counter(1)
+        first = counter.acquire(F.key, LATEST, 0.0)
         first.finish(0.0)
-        waiter = asyncio.create_task(turns.wait(counter.acquire(F.key, 0.0)))
+        waiter = asyncio.create_task(turns.wait(counter.acquire(F.key, LATEST, 0.0)))
         await asyncio.sleep(0.01)
         waiter.cancel()
         await asyncio.wait([waiter])
