@@ -69,7 +69,7 @@ class ControlPlane:
 
     async def settled(self) -> None:
         """Return when no function is Pending or InProgress."""
-        await until(lambda: all(is_settled(f) for f in self.replica.everything()))
+        await until(lambda: all(is_settled(f) for f in self.replica.all_versions()))
 
 
 @asynccontextmanager

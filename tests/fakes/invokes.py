@@ -1,10 +1,11 @@
 """Functions and calls for tests: complete, valid, and short to write."""
 
+import random
 from dataclasses import replace
 from itertools import count
 from typing import Any
 
-from hearth.model.functions import Code, FunctionVersion, State
+from hearth.model.functions import Alias, Code, FunctionVersion, State
 from hearth.model.ids import (
     DEFAULT_ACCOUNT,
     DEFAULT_REGION,
@@ -44,6 +45,22 @@ def function_version(name: str = "f", **changes: Any) -> FunctionVersion:
         instance_id=f"instance-of-{name}",
     )
     return replace(function, **changes)
+
+
+class FunctionTable(dict[FunctionKey, FunctionVersion]):
+    """The local copy for the front end: $LATEST by key; versions and aliases beside it."""
+
+    def __init__(self, *functions: FunctionVersion, seed: int = 1) -> None:
+        super().__init__({function.key: function for function in functions})
+        self.draw = random.Random(seed).random
+        self._qualified: dict[tuple[FunctionKey, str], FunctionVersion | Alias] = {}
+
+    def publish(self, published: FunctionVersion | Alias) -> None:
+        name = published.name if isinstance(published, Alias) else published.version
+        self._qualified[published.key, name] = published
+
+    def qualified(self, key: FunctionKey, qualifier: str, /) -> FunctionVersion | Alias | None:
+        return self._qualified.get((key, qualifier))
 
 
 def invoke_call(reference: str = "f", **changes: Any) -> InvokeCall:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
-from fakes.invokes import function_version, invoke_call
+from fakes.invokes import FunctionTable, function_version, invoke_call
 from fakes.virtual_time import VirtualClock, run_in_virtual_time
 from fakes.worker import FakeWorker, Habits
 from hearth.base.jobs import Jobs
@@ -17,7 +17,7 @@ from hearth.counting.counter import Counter
 from hearth.frontend.invoke import Invoker
 from hearth.model.errors import ServiceError
 from hearth.model.functions import FunctionVersion
-from hearth.model.ids import FunctionKey, SandboxId, WorkerId
+from hearth.model.ids import SandboxId, WorkerId
 from hearth.model.invocations import InvokeResult
 from hearth.placement.placement import Placement
 from hearth.worker_manager.manager import WorkerManager
@@ -53,7 +53,7 @@ class World:
         self.rng = random.Random(seed)
         self.clock = VirtualClock()
         self.audit = Audit()
-        self.functions: dict[FunctionKey, FunctionVersion] = {}
+        self.functions = FunctionTable(seed=seed)
         numbers = count(1)
         self.placement = Placement(
             self.clock, lambda: SandboxId(f"s{next(numbers)}"), random.Random(seed + 1).random

@@ -17,7 +17,7 @@ from hearth.api import admin, downloads
 from hearth.api.edge import SERVICES, Edge
 from hearth.api.invoke import InvokeHandler
 from hearth.api.keys import KeyFile
-from hearth.api.operations import account, functions, sts
+from hearth.api.operations import account, functions, sts, versions
 from hearth.api.shapes import load_service
 from hearth.api.sigv4 import OpenAuth, SigV4Verifier
 from hearth.app.choices import (
@@ -32,6 +32,7 @@ from hearth.app.choices import (
     refuse_unusable,
 )
 from hearth.app.parts import Doors, Parts
+from hearth.app.retirement import Retirement
 from hearth.app.view import View
 from hearth.base.clock import SystemClock
 from hearth.base.http1 import HttpLimits, HttpRequest, HttpServer, Responder
@@ -39,6 +40,7 @@ from hearth.base.jobs import Jobs
 from hearth.base.log import Log
 from hearth.control.documents import Documents
 from hearth.control.functions import Functions
+from hearth.control.leftovers import Leftovers
 from hearth.control.packages import Packages
 from hearth.control.replica import Replica
 from hearth.control.sweeper import Sweeper
@@ -49,10 +51,10 @@ from hearth.engine.nats import NatsEngine
 from hearth.engine.server import EmbeddedServer, ServerStartFailed
 from hearth.engine.server_files import StoreRefused
 from hearth.frontend.invoke import Invoker
+from hearth.frontend.resolve import Catalog
 from hearth.logs.segments import SegmentLimits
 from hearth.logs.store import LogLimits, LogStore
 from hearth.model import limits
-from hearth.model.functions import FunctionVersion, configuration_id
 from hearth.model.ids import WorkerId
 from hearth.placement.placement import Placement
 from hearth.settings import Auth, Settings, StartRefused, Surroundings
@@ -161,8 +163,11 @@ async def _build(settings: Settings, surroundings: Surroundings, stack: AsyncExi
     placement.register(worker)
     manager = WorkerManager(placement, clock, jobs, settings.keepalive_s)
     counter = Counter(settings.account_concurrency)
-    replica.on_change(lambda old, new: _retire(manager, old, new))
+    retirement = Retirement(manager, replica)
+    replica.on_change(retirement.changed)
+    replica.on_qualified(retirement.qualified)
     workers = {worker.id: worker}
+    catalog = Catalog(replica, secrets.SystemRandom().random)
     return Parts(
         clock=clock,
         jobs=jobs,
@@ -180,7 +185,7 @@ async def _build(settings: Settings, surroundings: Surroundings, stack: AsyncExi
         placement=placement,
         manager=manager,
         counter=counter,
-        invoker=Invoker(replica, counter, manager, workers, clock, TraceIds(clock).new),
+        invoker=Invoker(catalog, counter, manager, workers, clock, TraceIds(clock).new),
     )
 
 
@@ -203,6 +208,7 @@ async def _start_foundations(
 
 def _loops(settings: Settings, parts: Parts) -> list[tuple[str, Coroutine[Any, Any, None]]]:
     """Everything that runs for as long as Hearth does."""
+    leftovers = Leftovers(parts.meta, parts.replica, parts.clock)
     export = settings.state / "export" / f"{META_BUCKET}.jsonl"
     return [
         ("replica", parts.replica.run()),
@@ -210,7 +216,7 @@ def _loops(settings: Settings, parts: Parts) -> list[tuple[str, Coroutine[Any, A
         ("document-sweeper", parts.documents.run_sweeps()),
         ("worker-manager", parts.manager.run()),
         ("placement", parts.placement.run()),
-        ("sweeper", Sweeper(parts.replica, parts.packages, parts.code_cache).run()),
+        ("sweeper", Sweeper(parts.replica, leftovers, parts.packages, parts.code_cache).run()),
         ("export", Exporter(parts.meta, META_BUCKET, export).run()),
         ("log-flush", _flush_logs(parts.worker)),
         ("engine", parts.server.wait_died()),
@@ -221,14 +227,6 @@ async def _flush_logs(worker: Worker) -> None:
     while True:
         await asyncio.sleep(LOG_FLUSH_S)
         worker.flush_logs()
-
-
-def _retire(
-    manager: WorkerManager, old: FunctionVersion | None, new: FunctionVersion | None
-) -> None:
-    """A function was changed or deleted: its old sandboxes serve no more."""
-    if old is not None:
-        manager.retire(old.key, () if new is None else (configuration_id(new),))
 
 
 async def _open_doors(settings: Settings, parts: Parts, stop: asyncio.Event) -> Doors:
@@ -243,6 +241,7 @@ async def _open_doors(settings: Settings, parts: Parts, stop: asyncio.Event) -> 
         SERVICES,
         (
             *functions.operations(parts.functions, links.link),
+            *versions.operations(parts.functions),
             *account.operations(parts.functions, parts.counter),
             *sts.OPERATIONS,
         ),

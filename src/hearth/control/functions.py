@@ -9,27 +9,24 @@ https://docs.aws.amazon.com/lambda/latest/dg/functions-states.html. Texts: recor
 """
 
 import asyncio
-import base64
-import binascii
-from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from typing import Final
 
 from hearth.base.clock import Clock
 from hearth.base.jobs import Jobs
 from hearth.control.packages import Packages
+from hearth.control.pages import Page, page
 from hearth.control.preparation import CREATING, CREATING_CODE, CodeCache, Preparation
 from hearth.control.replica import Replica
 from hearth.control.requests import (
     CodeUsage,
     CreateFunction,
-    FunctionPage,
     UpdateCode,
     UpdateConfiguration,
 )
-from hearth.control.store import FunctionStore, already_exists, not_found, update_in_progress
+from hearth.control.rules import check_open, shown
+from hearth.control.store import FunctionStore, already_exists, not_found
 from hearth.control.validation import (
     check_environment,
     check_name,
@@ -37,23 +34,18 @@ from hearth.control.validation import (
     check_sizes,
     check_tags,
 )
+from hearth.control.versions import Versions, number_of
 from hearth.control.zips import check_zip
 from hearth.engine.contract import KeyValue
-from hearth.model.errors import InvalidParameterValue, PreconditionFailed, ResourceConflict
+from hearth.model.errors import InvalidParameterValue
 from hearth.model.functions import Code, FunctionVersion, State, UpdateStatus
 from hearth.model.ids import LATEST, AccountId, FunctionKey, Region
 
-PAGE_ITEMS_MAX: Final = 50
-"""However many are asked for: ListFunctions answers at most so many at a time."""
+__all__ = ["Functions", "shown"]
 
 NO_CODE: Final = "Please provide a source for function code."
 NO_RUNTIME: Final = (
     "Runtime and Handler are mandatory parameters for functions created with deployment packages."
-)
-LATEST_STAYS: Final = "$LATEST version cannot be deleted without deleting the function."
-WRONG_REVISION: Final = (
-    "The Revision Id provided does not match the latest Revision Id. "
-    "Call the GetFunction/GetAlias API to retrieve the latest Revision Id"
 )
 
 
@@ -69,11 +61,13 @@ class Functions:
     jobs: Jobs
     ids: Callable[[], str]
     """A new UUID at each call."""
+    versions: Versions = field(init=False)
     _store: FunctionStore = field(init=False)
     _preparation: Preparation = field(init=False)
 
     def __post_init__(self) -> None:
         self._store = FunctionStore(self.kv, self.replica)
+        self.versions = Versions(self._store, self.replica, self.clock, self.jobs, self.ids)
         self._preparation = Preparation(
             self._store, self.replica, self.code_cache, self.jobs, self.ids
         )
@@ -112,30 +106,40 @@ class Functions:
             revision_id=self.ids(),
             instance_id=self.ids(),
         )
+        if request.publish:
+            return await self.versions.create_published(function)
         await self._store.create(function)
         return function
 
     async def get(self, key: FunctionKey, qualifier: str | None = None) -> FunctionVersion:
-        """From the local copy; one that is not there is looked for in the engine too."""
-        function = self.replica.get(key)
+        """$LATEST, or the version that the qualifier names or its alias points to. From the local
+        copy; what is not there is looked for in the engine too."""
+        if qualifier in {None, LATEST}:
+            function = self.replica.get(key)
+            if function is None:
+                stored = await self._store.read(key)
+                function = stored.function if stored is not None else None
+        else:
+            assert qualifier is not None
+            function = await self.versions.find(key, qualifier)
         if function is None:
-            stored = await self._store.read(key)
-            function = stored.function if stored is not None else None
-        if function is None or qualifier not in {None, LATEST}:
             raise not_found(key, qualifier)
         return function
 
     def list(
-        self, account: AccountId, region: Region, *, marker: str | None, items_max: int | None
-    ) -> FunctionPage:
-        """The page after `marker`. Functions made or deleted meanwhile shift nothing."""
+        self,
+        account: AccountId,
+        region: Region,
+        *,
+        marker: str | None,
+        items_max: int | None,
+        all_versions: bool = False,
+    ) -> Page[FunctionVersion]:
+        """The functions after `marker`, by name; each with its versions by number, if wanted."""
         functions = self.replica.list(account, region)
-        start = 0
-        if marker is not None:
-            start = bisect_right(functions, _marked_name(marker), key=lambda f: f.key.name)
-        end = start + min(items_max or PAGE_ITEMS_MAX, PAGE_ITEMS_MAX)
-        page = functions[start:end]
-        return FunctionPage(page, _marker(page[-1]) if end < len(functions) else None)
+        if all_versions:
+            functions = tuple(v for f in functions for v in (f, *self.replica.versions(f.key)))
+        return page(functions, number_of, marker=marker, items_max=items_max)
 
     async def update_code(self, request: UpdateCode) -> FunctionVersion:
         if request.package is None:
@@ -143,16 +147,18 @@ class Functions:
         before = await self._store.read(request.key)
         if before is None:
             raise not_found(request.key)
-        _check_open(before.function, request.revision_id)
+        check_open(before.function, request.revision_id)
         await asyncio.to_thread(check_zip, request.package)
         if request.dry_run:
             return _with_code(before.function, request, await _code(request.package))
         code = await self.packages.put(request.package)
 
         def decide(now: FunctionVersion) -> FunctionVersion:
-            _check_open(now, request.revision_id)
+            check_open(now, request.revision_id)
             return self._begun(_with_code(now, request, code))
 
+        if request.publish:
+            return await self.versions.change_and_publish(request.key, decide)
         return await self._store.change(request.key, decide)
 
     async def update_configuration(self, request: UpdateConfiguration) -> FunctionVersion:
@@ -162,21 +168,23 @@ class Functions:
         check_environment(request.environment)
 
         def decide(now: FunctionVersion) -> FunctionVersion:
-            _check_open(now, request.revision_id)
+            check_open(now, request.revision_id)
             return self._begun(_with_configuration(now, request))
 
         return await self._store.change(request.key, decide)
 
     async def delete(self, key: FunctionKey, qualifier: str | None = None) -> None:
-        if qualifier == LATEST:
-            raise InvalidParameterValue(LATEST_STAYS)
+        """A version, or the function with all that was made of it."""
         if qualifier is not None:
-            raise not_found(key, qualifier)
-        await self._store.delete(key)
+            await self.versions.delete(key, qualifier)
+        else:
+            self.versions.forget(await self._store.delete(key))
 
     def usage(self, account: AccountId, region: Region) -> CodeUsage:
+        """Every version has code of its own, as AWS counts it."""
         functions = self.replica.list(account, region)
-        return CodeUsage(sum(f.code.size_bytes for f in functions), len(functions))
+        versions = [v for f in functions for v in (f, *self.replica.versions(f.key))]
+        return CodeUsage(sum(v.code.size_bytes for v in versions), len(functions))
 
     def _begun(self, function: FunctionVersion) -> FunctionVersion:
         """The function with an update in progress."""
@@ -190,11 +198,6 @@ class Functions:
         )
 
 
-def shown(moment: datetime) -> str:
-    """As AWS prints LastModified: `2026-11-23T15:04:05.000+0000`."""
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03}+0000"
-
-
 def _check_new(request: CreateFunction) -> None:
     check_name(request.key.name)
     if request.runtime:
@@ -202,19 +205,6 @@ def _check_new(request: CreateFunction) -> None:
     check_sizes(request.timeout_s, request.memory_mb, request.tmp_mb)
     check_environment(request.environment)
     check_tags(request.tags)
-
-
-def _check_open(function: FunctionVersion, revision_id: str | None) -> None:
-    """May this function be changed now, by someone who believes it is at `revision_id`?"""
-    if revision_id is not None and revision_id != function.revision_id:
-        raise PreconditionFailed(WRONG_REVISION)
-    if function.state is State.PENDING:
-        raise ResourceConflict(
-            "The operation cannot be performed at this time. "
-            f"The function is currently in the following state: {function.state}"
-        )
-    if function.update_status is UpdateStatus.IN_PROGRESS:
-        raise update_in_progress(function.key)
 
 
 async def _code(package: bytes) -> Code:
@@ -244,14 +234,3 @@ def _with_configuration(function: FunctionVersion, request: UpdateConfiguration)
     if "environment" in changed:
         changed["environment_given"] = True
     return replace(function, **changed)
-
-
-def _marker(last: FunctionVersion) -> str:
-    return base64.urlsafe_b64encode(last.key.name.encode()).decode()
-
-
-def _marked_name(marker: str) -> str:
-    try:
-        return base64.b64decode(marker, altchars=b"-_", validate=True).decode()
-    except (binascii.Error, ValueError) as error:
-        raise InvalidParameterValue("The marker is not one that ListFunctions gave.") from error

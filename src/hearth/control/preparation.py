@@ -18,7 +18,7 @@ from typing import Final, Protocol
 from hearth.base.jobs import Jobs
 from hearth.base.log import Log
 from hearth.control.replica import Replica
-from hearth.control.store import FunctionStore
+from hearth.control.store import Decision, FunctionStore
 from hearth.model.errors import (
     InternalFailure,
     InvalidZipFile,
@@ -26,7 +26,7 @@ from hearth.model.errors import (
     ResourceNotFound,
 )
 from hearth.model.functions import FunctionVersion, State, UpdateStatus
-from hearth.model.ids import FunctionKey
+from hearth.model.ids import LATEST, FunctionKey
 
 log = Log("control")
 
@@ -76,11 +76,17 @@ class Preparation:
         self._ids = ids
         self._at_work: set[tuple[FunctionKey, str]] = set()
         replica.on_change(lambda _old, new: self._look_at(new))
+        replica.on_qualified(lambda latest, number: self._look_at_qualified(latest.key, number))
 
     def resume(self) -> None:
         """Take up what is unsettled. Safe to call at any time, and twice."""
-        for function in self._replica.everything():
+        for function in self._replica.all_versions():
             self._look_at(function)
+
+    def _look_at_qualified(self, key: FunctionKey, qualifier: str) -> None:
+        found = self._replica.qualified(key, qualifier)
+        if isinstance(found, FunctionVersion):
+            self._look_at(found)
 
     def _look_at(self, function: FunctionVersion | None) -> None:
         if function is None or is_settled(function):
@@ -119,7 +125,7 @@ class Preparation:
         retry_s = RETRY_S_MIN
         while True:
             try:
-                await self._store.change(prepared.key, decide)
+                await self._change(prepared, decide)
             except (_Superseded, ResourceNotFound):
                 return
             except (InternalFailure, ResourceConflict) as error:
@@ -128,6 +134,15 @@ class Preparation:
                 return
             await asyncio.sleep(retry_s)
             retry_s = min(retry_s * 2, RETRY_S_MAX)
+
+    async def _change(self, prepared: FunctionVersion, decide: Decision) -> None:
+        if prepared.version == LATEST:
+            await self._store.change(prepared.key, decide)
+            return
+        record = self._replica.record_of(prepared)
+        if record is None:
+            raise _Superseded
+        await self._store.change_version(prepared.key, record, decide)
 
 
 def is_settled(function: FunctionVersion) -> bool:

@@ -6,21 +6,34 @@ A record is JSON with the number of its format. Rules that keep old state readab
 - a member that changes its meaning raises FORMAT and gets a step in MIGRATIONS;
 - a record of a newer format is refused, never half understood; members nobody knows are left out.
 
-Key: `fn.<account>.<region>.<name>`; each is one token of the engine's alphabet.
+    fn.<account>.<region>.<name>               a function: $LATEST, and what was published of it
+    fn.<account>.<region>.<name>.ver.<name>    a version
+
+Each part is one token of the engine's alphabet. A version's record is written first and is nothing
+until its function names it, so publishing is one write, and so is its undoing.
 """
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
 from hearth.model import limits
-from hearth.model.functions import Architecture, Code, FunctionVersion, State, UpdateStatus
+from hearth.model.functions import (
+    Alias,
+    Architecture,
+    Code,
+    Function,
+    FunctionVersion,
+    State,
+    UpdateStatus,
+)
 from hearth.model.ids import LATEST, AccountId, FunctionKey, FunctionName, Region
 
 FORMAT: Final = 1
 PREFIX: Final = "fn"
+_VERSION: Final = "ver"
 _TOKEN = re.compile(r"[a-zA-Z0-9_-]+")
 
 Migration = Callable[[dict[str, Any]], dict[str, Any]]
@@ -30,6 +43,14 @@ MIGRATIONS: Final[Mapping[int, Migration]] = {}
 
 class UnreadableRecord(Exception):
     """Not a record, or one that a newer Hearth wrote."""
+
+
+class _AliasRecord(msgspec.Struct, kw_only=True):
+    name: str
+    version: str
+    description: str = ""
+    weights: dict[str, float] = {}
+    revision_id: str
 
 
 class _Record(msgspec.Struct, kw_only=True):
@@ -62,6 +83,14 @@ class _Record(msgspec.Struct, kw_only=True):
     instance_id: str
 
 
+class _FunctionRecord(_Record, kw_only=True):
+    last_number: int = 0
+    last_description: str = ""
+    versions: dict[str, str] = {}
+    aliases: list[_AliasRecord] = []
+    write_id: str = ""
+
+
 def entry_key(key: FunctionKey) -> str | None:
     """The engine's key, or None where no function can have that name."""
     tokens = (key.account, key.region, key.name)
@@ -78,46 +107,121 @@ def function_key(entry: str) -> FunctionKey | None:
     return FunctionKey(AccountId(tokens[1]), Region(tokens[2]), FunctionName(tokens[3]))
 
 
-def encode(function: FunctionVersion) -> bytes:
-    key, code = function.key, function.code
+def version_entry_key(key: FunctionKey, record: str) -> str:
+    """The engine's key of a version's record, of a function that has a key itself."""
+    entry = entry_key(key)
+    assert entry is not None, f"{key} was read before it was published"
+    return f"{entry}.{_VERSION}.{record}"
+
+
+def version_place(entry: str) -> tuple[FunctionKey, str] | None:
+    """The inverse of version_entry_key(); None where the key is not a version's."""
+    tokens = entry.split(".")
+    if len(tokens) != 6 or tokens[0] != PREFIX or tokens[4] != _VERSION:
+        return None
+    key = FunctionKey(AccountId(tokens[1]), Region(tokens[2]), FunctionName(tokens[3]))
+    return key, tokens[5]
+
+
+def encode(version: FunctionVersion) -> bytes:
+    """One version alone, whichever it is."""
+    return msgspec.json.encode(_Record(**_members(version)))
+
+
+def encode_function(function: Function) -> bytes:
     return msgspec.json.encode(
-        _Record(
-            account=key.account,
-            region=key.region,
-            name=key.name,
-            version=function.version,
-            runtime=function.runtime,
-            handler=function.handler,
-            role=function.role,
-            sha256=code.sha256,
-            size_bytes=code.size_bytes,
-            description=function.description,
-            timeout_s=function.timeout_s,
-            memory_mb=function.memory_mb,
-            tmp_mb=function.tmp_mb,
-            architecture=function.architecture,
-            environment=dict(function.environment),
-            environment_given=function.environment_given,
-            tags=dict(function.tags),
-            state=function.state,
-            state_reason=function.state_reason,
-            state_reason_code=function.state_reason_code,
-            update_status=function.update_status,
-            update_reason=function.update_reason,
-            update_reason_code=function.update_reason_code,
-            last_modified=function.last_modified,
-            revision_id=function.revision_id,
-            instance_id=function.instance_id,
+        _FunctionRecord(
+            **_members(function.latest),
+            last_number=function.last_number,
+            last_description=function.last_description,
+            versions=dict(function.versions),
+            aliases=[
+                _AliasRecord(
+                    name=alias.name,
+                    version=alias.version,
+                    description=alias.description,
+                    weights=dict(alias.weights),
+                    revision_id=alias.revision_id,
+                )
+                for alias in function.aliases.values()
+            ],
+            write_id=function.write_id,
         )
     )
 
 
 def decode(value: bytes) -> FunctionVersion:
+    """A version; $LATEST of a function's record. Raises UnreadableRecord."""
+    return _version(_converted(value, _Record))
+
+
+def decode_function(value: bytes) -> Function:
     """Raises UnreadableRecord."""
+    record = _converted(value, _FunctionRecord)
+    latest = _version(record)
+    return Function(
+        latest=latest,
+        last_number=record.last_number,
+        last_description=record.last_description,
+        versions=record.versions,
+        aliases={
+            alias.name: Alias(
+                key=latest.key,
+                name=alias.name,
+                version=alias.version,
+                description=alias.description,
+                weights=alias.weights,
+                revision_id=alias.revision_id,
+            )
+            for alias in record.aliases
+        },
+        write_id=record.write_id,
+    )
+
+
+R = TypeVar("R", bound=_Record)
+
+
+def _converted(value: bytes, kind: type[R]) -> R:
     try:
-        record = msgspec.convert(_migrated(value), _Record)
+        return msgspec.convert(_migrated(value), kind)
     except msgspec.MsgspecError as error:
         raise UnreadableRecord("not a function's record") from error
+
+
+def _members(function: FunctionVersion) -> dict[str, Any]:
+    key, code = function.key, function.code
+    return {
+        "account": key.account,
+        "region": key.region,
+        "name": key.name,
+        "version": function.version,
+        "runtime": function.runtime,
+        "handler": function.handler,
+        "role": function.role,
+        "sha256": code.sha256,
+        "size_bytes": code.size_bytes,
+        "description": function.description,
+        "timeout_s": function.timeout_s,
+        "memory_mb": function.memory_mb,
+        "tmp_mb": function.tmp_mb,
+        "architecture": function.architecture,
+        "environment": dict(function.environment),
+        "environment_given": function.environment_given,
+        "tags": dict(function.tags),
+        "state": function.state,
+        "state_reason": function.state_reason,
+        "state_reason_code": function.state_reason_code,
+        "update_status": function.update_status,
+        "update_reason": function.update_reason,
+        "update_reason_code": function.update_reason_code,
+        "last_modified": function.last_modified,
+        "revision_id": function.revision_id,
+        "instance_id": function.instance_id,
+    }
+
+
+def _version(record: _Record) -> FunctionVersion:
     return FunctionVersion(
         key=FunctionKey(
             AccountId(record.account), Region(record.region), FunctionName(record.name)

@@ -1,63 +1,106 @@
 """Which functions exist? The full local copy of the metadata, kept by one watch; no I/O to ask.
 
 The copy is fed from two sides: by the watch, in order of revision, and by this process's own
-writes, at once, so that whoever was answered also reads what he wrote. Both come through apply(),
-which takes a change only if its revision is higher than what is known of the key. A deletion is
-remembered by its revision, or a late echo of the entry would bring the function back.
+writes, at once, so that whoever was answered also reads what he wrote. See local_copy.py.
 
 While the engine cannot be reached the copy stays as it was, and answers: invokes of known
 functions do not need the engine.
+
+A version is there when both its record and the function that names it are; records that no
+function names are kept aside, since they come before their function does.
 """
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import Final
+from dataclasses import dataclass, field
+from typing import TypeVar
 
 from hearth.base.log import Log
-from hearth.control.records import PREFIX, UnreadableRecord, decode, function_key
-from hearth.engine.contract import (
-    CaughtUp,
-    Change,
-    Deleted,
-    EngineUnavailable,
-    Entry,
-    KeyValue,
+from hearth.control.local_copy import LocalCopy
+from hearth.control.records import (
+    PREFIX,
+    UnreadableRecord,
+    decode,
+    decode_function,
+    function_key,
+    version_place,
 )
-from hearth.model.functions import FunctionVersion
+from hearth.engine.contract import Deleted, Entry, KeyValue
+from hearth.model.functions import Alias, Function, FunctionVersion
 from hearth.model.ids import AccountId, FunctionKey, FunctionName, Region
 
 log = Log("control")
 
-RETRY_S_MIN: Final = 0.1
-RETRY_S_MAX: Final = 5.0
-TOMBSTONES_MAX: Final = 10_000
-
 Listener = Callable[[FunctionVersion | None, FunctionVersion | None], None]
-"""Told (old, new): None for what was not there before, or is not there any more."""
+"""Told (old, new) of $LATEST: None for what was not there before, or is not there any more."""
+
+QualifierListener = Callable[[FunctionVersion, str], None]
+"""Told of $LATEST and a qualifier: a version or an alias that has come, changed or gone."""
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class _Published:
+    """What is known of one function beside $LATEST."""
+
+    function: Function
+    versions: dict[str, FunctionVersion] = field(default_factory=dict)
+    """By number, those whose records have arrived."""
 
 
 class Replica:
     """Ask it anything after `ready`; before, it may not know of a function yet."""
 
     def __init__(self, kv: KeyValue) -> None:
-        self.ready = asyncio.Event()
-        self._kv = kv
+        self._copy = LocalCopy(kv, PREFIX, self._take)
         self._scopes: dict[tuple[AccountId, Region], dict[FunctionName, FunctionVersion]] = {}
-        self._revisions: dict[str, int] = {}
-        """Of every entry that is there, readable or not."""
-        self._tombstones: dict[str, int] = {}
+        self._published: dict[FunctionKey, _Published] = {}
+        """Of the functions of which anything was published."""
+        self._records: dict[FunctionKey, dict[str, FunctionVersion]] = {}
+        """All versions' records by name."""
         self._unreadable: set[str] = set()
-        self._following = False
         self._listeners: list[Listener] = []
+        self._qualifier_listeners: list[QualifierListener] = []
+
+    @property
+    def ready(self) -> asyncio.Event:
+        return self._copy.ready
 
     @property
     def is_complete(self) -> bool:
         """Up to date and understood to the last record: only then may what no function refers
         to be thrown away."""
-        return self._following and not self._unreadable
+        return self._copy.is_following and not self._unreadable
 
     def get(self, key: FunctionKey, /) -> FunctionVersion | None:
+        """$LATEST."""
         return self._scopes.get((key.account, key.region), {}).get(key.name)
+
+    def qualified(self, key: FunctionKey, qualifier: str, /) -> FunctionVersion | Alias | None:
+        """The version of that number, or the alias of that name."""
+        published = self._published.get(key)
+        if published is None:
+            return None
+        return published.versions.get(qualifier) or published.function.aliases.get(qualifier)
+
+    def versions(self, key: FunctionKey) -> tuple[FunctionVersion, ...]:
+        """What was published of the function, by number; without $LATEST."""
+        published = self._published.get(key)
+        if published is None:
+            return ()
+        return tuple(published.versions[n] for n in sorted(published.versions, key=int))
+
+    def aliases(self, key: FunctionKey) -> tuple[Alias, ...]:
+        """By name."""
+        published = self._published.get(key)
+        aliases: Mapping[str, Alias] = published.function.aliases if published is not None else {}
+        return tuple(aliases[name] for name in sorted(aliases))
+
+    def record_of(self, version: FunctionVersion) -> str | None:
+        """The name of the version's record, unless it is gone."""
+        published = self._published.get(version.key)
+        return None if published is None else published.function.versions.get(version.version)
 
     def list(self, account: AccountId, region: Region) -> tuple[FunctionVersion, ...]:
         """The functions of one account and region, by name."""
@@ -68,81 +111,113 @@ class Replica:
         """All functions of all accounts and regions."""
         return tuple(f for scope in self._scopes.values() for f in scope.values())
 
+    def all_versions(self) -> tuple[FunctionVersion, ...]:
+        """The same with all that was published of them."""
+        published = (v for held in self._published.values() for v in held.versions.values())
+        return (*self.everything(), *published)
+
+    def leftovers(self) -> frozenset[tuple[FunctionKey, str]]:
+        """Versions' records that no function names: not yet, or not any more."""
+        return frozenset(
+            (key, record)
+            for key, records in self._records.items()
+            for record in records.keys() - self._named(key)
+        )
+
     def on_change(self, listener: Listener) -> None:
         """Call `listener` after every change, in this turn of the loop. It must not raise."""
         self._listeners.append(listener)
 
+    def on_qualified(self, listener: QualifierListener) -> None:
+        """Call `listener` when something published has changed while its function stays; it reads
+        what is there now, if anything. It must not raise."""
+        self._qualifier_listeners.append(listener)
+
     def apply(self, change: Entry | Deleted) -> None:
         """Take the change if it is newer than what is known; else do nothing."""
-        known = max(self._revisions.get(change.key, 0), self._tombstones.get(change.key, 0))
+        self._copy.apply(change)
+
+    async def run(self) -> None:
+        """Follow the engine until cancelled; what it cannot reach it tries again."""
+        await self._copy.run()
+
+    def _take(self, change: Entry | Deleted) -> None:
         key = function_key(change.key)
-        if change.revision <= known or key is None:
-            return
+        if key is not None:
+            self._take_function(key, self._read(change, decode_function))
+        elif (place := version_place(change.key)) is not None:
+            self._take_version(*place, self._read(change, decode))
+
+    def _read(self, change: Entry | Deleted, decoder: Callable[[bytes], T]) -> T | None:
+        self._unreadable.discard(change.key)
+        if isinstance(change, Deleted):
+            return None
+        try:
+            value = decoder(change.value)
+            _check_key(value, change.key)
+        except UnreadableRecord as error:
+            log.error("record cannot be read", key=change.key, error=error)
+            self._unreadable.add(change.key)
+            return None
+        return value
+
+    def _take_function(self, key: FunctionKey, function: Function | None) -> None:
         old = self.get(key)
-        new = None
-        if isinstance(change, Entry):
-            self._tombstones.pop(change.key, None)
-            self._revisions[change.key] = change.revision
-            new = self._read(change, key)
-        else:
-            self._bury(change.key, change.revision)
+        new = function.latest if function is not None else None
+        touched = self._publish(key, function)
         self._replace(key, new)
         if old is None and new is None:
             return
         for listener in self._listeners:
             listener(old, new)
+        if new is not None:
+            self._tell(new, touched)
 
-    async def run(self) -> None:
-        """Follow the engine until cancelled; what it cannot reach it tries again."""
-        retry_s = RETRY_S_MIN
-        while True:
-            # Before the watch begins: what is written meanwhile may be told after its CaughtUp.
-            unseen = dict(self._revisions)
-            try:
-                async with self._kv.watch(PREFIX) as changes:
-                    async for change in changes:
-                        self._follow(change, unseen)
-                        if self._following:
-                            retry_s = RETRY_S_MIN
-                log.warning("watch of the metadata ended")
-            except EngineUnavailable as error:
-                log.warning("watch of the metadata was lost", error=error)
-            finally:
-                self._following = False
-            await asyncio.sleep(retry_s)
-            retry_s = min(retry_s * 2, RETRY_S_MAX)
-
-    def _follow(self, change: Change, unseen: dict[str, int]) -> None:
-        if not isinstance(change, CaughtUp):
-            unseen.pop(change.key, None)
-            self.apply(change)
+    def _take_version(self, key: FunctionKey, record: str, version: FunctionVersion | None) -> None:
+        records = self._records.setdefault(key, {})
+        if version is None:
+            records.pop(record, None)
+            if not records:
+                del self._records[key]
             return
-        # What was known when this watch began and is not there now was deleted in between.
-        for key, revision in unseen.items():
-            if self._revisions.get(key) == revision:
-                # The deletion's own revision was never seen; it is somewhere above this one.
-                self.apply(Deleted(key, revision + 1))
-        unseen.clear()
-        self._following = True
-        self.ready.set()
+        records[record] = version
+        published = self._published.get(key)
+        latest = self.get(key)
+        if published is None or latest is None:
+            return
+        if published.function.versions.get(version.version) == record:
+            published.versions[version.version] = version
+            self._tell(latest, {version.version})
 
-    def _read(self, entry: Entry, key: FunctionKey) -> FunctionVersion | None:
-        try:
-            function = _decoded(entry, key)
-        except UnreadableRecord as error:
-            log.error("record cannot be read", key=entry.key, error=error)
-            self._unreadable.add(entry.key)
-            return None
-        self._unreadable.discard(entry.key)
-        return function
+    def _publish(self, key: FunctionKey, function: Function | None) -> set[str]:
+        """Keep what was published of it; answers the qualifiers of which that is news."""
+        before = self._published.pop(key, None)
+        if function is None or not (function.versions or function.aliases):
+            return _qualifiers(before)
+        after = self._published[key] = _Published(function)
+        if before is None:
+            after.versions = self._arrived(key, function)
+            return _qualifiers(after)
+        touched = _differences(before.function.aliases, function.aliases)
+        if before.function.versions == function.versions:
+            after.versions = before.versions
+        else:
+            after.versions = self._arrived(key, function)
+            touched |= _differences(before.function.versions, function.versions)
+        return touched
 
-    def _bury(self, entry: str, revision: int) -> None:
-        self._revisions.pop(entry, None)
-        self._unreadable.discard(entry)
-        self._tombstones.pop(entry, None)
-        self._tombstones[entry] = revision
-        if len(self._tombstones) > TOMBSTONES_MAX:
-            del self._tombstones[next(iter(self._tombstones))]
+    def _arrived(self, key: FunctionKey, function: Function) -> dict[str, FunctionVersion]:
+        records = self._records.get(key, {})
+        return {n: records[name] for n, name in function.versions.items() if name in records}
+
+    def _named(self, key: FunctionKey) -> frozenset[str]:
+        published = self._published.get(key)
+        return frozenset(published.function.versions.values() if published is not None else ())
+
+    def _tell(self, latest: FunctionVersion, qualifiers: set[str]) -> None:
+        for qualifier in qualifiers:
+            for listener in self._qualifier_listeners:
+                listener(latest, qualifier)
 
     def _replace(self, key: FunctionKey, new: FunctionVersion | None) -> None:
         scope = self._scopes.setdefault((key.account, key.region), {})
@@ -154,8 +229,24 @@ class Replica:
                 del self._scopes[key.account, key.region]
 
 
-def _decoded(entry: Entry, key: FunctionKey) -> FunctionVersion:
-    function = decode(entry.value)
-    if function.key != key:
-        raise UnreadableRecord(f"a record of {function.key}")
-    return function
+def _qualifiers(published: _Published | None) -> set[str]:
+    if published is None:
+        return set()
+    return {*published.function.versions, *published.function.aliases}
+
+
+def _differences(old: Mapping[str, object], new: Mapping[str, object]) -> set[str]:
+    names = old.keys() | new.keys()
+    return {name for name in names if old.get(name) != new.get(name)}
+
+
+def _check_key(value: object, entry: str) -> None:
+    """Raises UnreadableRecord for a record that belongs to another key."""
+    if isinstance(value, Function):
+        key, expected = value.latest.key, function_key(entry)
+    else:
+        assert isinstance(value, FunctionVersion)
+        place = version_place(entry)
+        key, expected = value.key, place[0] if place is not None else None
+    if key != expected:
+        raise UnreadableRecord(f"a record of {key}")

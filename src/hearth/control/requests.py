@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from hearth.model import limits
-from hearth.model.functions import Architecture, FunctionVersion
+from hearth.model.functions import Architecture
 from hearth.model.ids import FunctionKey
 
 
@@ -23,6 +23,8 @@ class CreateFunction:
     architecture: Architecture = Architecture.X86_64
     environment: Mapping[str, str] | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
+    publish: bool = False
+    """Make it version 1 too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +36,8 @@ class UpdateCode:
     """Only if the function is still at this one."""
     dry_run: bool = False
     """Judge, and say what it would be, but change nothing."""
+    publish: bool = False
+    """Make a version of it, too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,12 +55,35 @@ class UpdateConfiguration:
     revision_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class FunctionPage:
-    """Some functions by name, and the marker that asks for those after them."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishVersion:
+    key: FunctionKey
+    code_sha256: str | None = None
+    """In base64; only if $LATEST still has this code."""
+    revision_id: str | None = None
+    """Only if $LATEST is still at this one."""
+    description: str | None = None
+    """Instead of that of $LATEST."""
 
-    functions: tuple[FunctionVersion, ...]
-    next_marker: str | None
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreateAlias:
+    key: FunctionKey
+    name: str
+    version: str
+    description: str = ""
+    weights: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateAlias:
+    key: FunctionKey
+    name: str
+    version: str | None = None
+    description: str | None = None
+    weights: Mapping[str, float] | None = None
+    """All of them; an empty one ends the routing."""
+    revision_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,20 +1,32 @@
-"""How is a function changed when others change it too, and the engine may not answer?
+"""How is a function changed when others change it too?
 
 Every change is a compare-and-set on what was read; a conflict means reading again and deciding
-again. A write whose outcome is unknown is read back: it carries a revision id that nobody else
-could have made, so finding that id is proof. Not finding it is no proof of the opposite, and the
-caller is told that the service failed; it may ask again.
+again. Each write carries an id that nobody else could have made: the revision id of $LATEST where
+that changes, else a write id.
+
+A version is published in two writes: its record, under a name that nobody knows, and then the
+function's, which names it. Only the second one counts. A record that no function names is thrown
+away: at once if this process knows of it, else by `Leftovers`.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
-from hearth.control.records import UnreadableRecord, decode, encode, entry_key
+from hearth.control.cells import Cells, unavailable
+from hearth.control.records import (
+    UnreadableRecord,
+    decode,
+    decode_function,
+    encode,
+    encode_function,
+    entry_key,
+    version_entry_key,
+)
 from hearth.control.replica import Replica
-from hearth.engine.contract import Conflict, Deleted, EngineUnavailable, Entry, KeyValue
-from hearth.model.errors import InternalFailure, ResourceConflict, ResourceNotFound
-from hearth.model.functions import FunctionVersion
+from hearth.engine.contract import KeyValue
+from hearth.model.errors import ResourceConflict, ResourceNotFound
+from hearth.model.functions import Function, FunctionVersion
 from hearth.model.ids import FunctionKey
 
 ATTEMPTS_MAX: Final = 16
@@ -23,12 +35,25 @@ ATTEMPTS_MAX: Final = 16
 Decision = Callable[[FunctionVersion], FunctionVersion]
 """What to write, given what is there. Raises ServiceError to leave it. May be asked repeatedly."""
 
+WholeDecision = Callable[[Function], Function]
+"""The same of the whole function. Gives $LATEST a new revision id, or the function a write id."""
+
 
 @dataclass(frozen=True, slots=True)
 class Stored:
     """A function as it was read, and the engine's revision to compare with."""
 
-    function: FunctionVersion
+    whole: Function
+    revision: int
+
+    @property
+    def function(self) -> FunctionVersion:
+        return self.whole.latest
+
+
+@dataclass(frozen=True, slots=True)
+class StoredVersion:
+    version: FunctionVersion
     revision: int
 
 
@@ -37,108 +62,111 @@ def not_found(key: FunctionKey, qualifier: str | None = None) -> ResourceNotFoun
 
 
 class FunctionStore:
-    """The only place in this room that writes to the engine."""
+    """Functions and versions in the engine. Every method may raise InternalFailure."""
 
     def __init__(self, kv: KeyValue, replica: Replica) -> None:
-        self._kv = kv
-        self._replica = replica
+        self._cells = Cells(kv, replica)
 
     async def read(self, key: FunctionKey) -> Stored | None:
-        """From the engine, past the local copy. Raises InternalFailure."""
+        """From the engine, past the local copy."""
         entry = entry_key(key)
-        if entry is None:
-            return None
-        try:
-            found = await self._kv.get(entry)
-        except EngineUnavailable as error:
-            raise _unavailable() from error
+        found = await self._cells.read(entry) if entry is not None else None
         if found is None:
             return None
-        self._replica.apply(found)
         try:
-            return Stored(decode(found.value), found.revision)
+            return Stored(decode_function(found.value), found.revision)
         except UnreadableRecord as error:
-            raise _unavailable() from error
+            raise unavailable() from error
 
     async def create(self, function: FunctionVersion) -> None:
-        """Raises ResourceConflict if the name is taken, InternalFailure if nobody knows."""
-        entry, value = _entry(function.key), encode(function)
-        try:
-            revision = await self._kv.create(entry, value)
-        except Conflict as error:
-            found = await self._read_back(function)
-            if found is None:
-                raise already_exists(function.key) from error
-            revision = found
-        except EngineUnavailable as error:
-            found = await self._read_back(function)
-            if found is None:
-                raise _unavailable() from error
-            revision = found
-        self._replica.apply(Entry(entry, value, revision))
+        """Raises ResourceConflict if the name is taken."""
+        await self.create_whole(Function(latest=function))
+
+    async def create_whole(self, function: Function) -> None:
+        """Raises ResourceConflict if the name is taken."""
+        if not await self._write(function, None):
+            raise already_exists(function.latest.key)
 
     async def change(self, key: FunctionKey, decide: Decision) -> FunctionVersion:
-        """Write what `decide` makes of the function; returns it.
+        """Write what `decide` makes of $LATEST; returns it. Raises as change_whole()."""
+        changed = await self.change_whole(key, lambda now: replace(now, latest=decide(now.latest)))
+        return changed.latest
 
-        Raises ResourceNotFound, InternalFailure, ResourceConflict if others never let it through,
-        and whatever `decide` raises.
+    async def change_whole(self, key: FunctionKey, decide: WholeDecision) -> Function:
+        """Write what `decide` makes of the function; returns it. The very same is not written.
+
+        Raises ResourceNotFound, ResourceConflict if others never let it through, and whatever
+        `decide` raises.
         """
         for _attempt in range(ATTEMPTS_MAX):
             before = await self.read(key)
             if before is None:
                 raise not_found(key)
-            after = decide(before.function)
-            if await self._update(after, before.revision):
+            after = decide(before.whole)
+            if after is before.whole or await self._write(after, before.revision):
                 return after
         raise update_in_progress(key)
 
-    async def delete(self, key: FunctionKey) -> None:
-        """Raises ResourceNotFound, InternalFailure."""
+    async def replace_whole(self, before: Stored, after: Function) -> bool:
+        """Write `after` if nothing was changed since `before`; False if somebody was faster."""
+        return await self._write(after, before.revision)
+
+    async def delete(self, key: FunctionKey) -> Function:
+        """Returns what was deleted. Raises ResourceNotFound."""
         for _attempt in range(ATTEMPTS_MAX):
             before = await self.read(key)
             if before is None:
                 raise not_found(key)
-            if await self._delete(key, before.revision):
+            if await self._cells.delete(_entry(key), before.revision):
+                return before.whole
+        raise update_in_progress(key)
+
+    async def read_version(self, key: FunctionKey, record: str) -> StoredVersion | None:
+        """The version in the record of that name, whether or not its function names it."""
+        found = await self._cells.read(version_entry_key(key, record))
+        if found is None:
+            return None
+        try:
+            return StoredVersion(decode(found.value), found.revision)
+        except UnreadableRecord as error:
+            raise unavailable() from error
+
+    async def write_version(self, version: FunctionVersion, record: str) -> bool:
+        """The first half of publishing. False if there is a record of that name."""
+        value = encode(version)
+        entry = version_entry_key(version.key, record)
+        return await self._cells.write(entry, value, None, value.__eq__)
+
+    async def change_version(self, key: FunctionKey, record: str, decide: Decision) -> None:
+        """Raises ResourceNotFound if it is gone, and whatever `decide` raises."""
+        for _attempt in range(ATTEMPTS_MAX):
+            before = await self.read_version(key, record)
+            if before is None:
+                raise not_found(key)
+            value = encode(decide(before.version))
+            entry = version_entry_key(key, record)
+            if await self._cells.write(entry, value, before.revision, value.__eq__):
                 return
         raise update_in_progress(key)
 
-    async def _update(self, after: FunctionVersion, revision: int) -> bool:
+    async def discard_version(self, key: FunctionKey, record: str) -> None:
+        """Throw a record away that no function names."""
+        while (before := await self.read_version(key, record)) is not None:
+            if await self._cells.delete(version_entry_key(key, record), before.revision):
+                return
+
+    async def _write(self, after: Function, revision: int | None) -> bool:
         """False if somebody else was faster."""
-        entry, value = _entry(after.key), encode(after)
-        written: int | None
-        try:
-            written = await self._kv.update(entry, value, revision)
-        except Conflict:
-            written = await self._read_back(after)
-            if written is None:
+        proof = _proof(after)
+
+        def is_ours(value: bytes) -> bool:
+            try:
+                return _proof(decode_function(value)) == proof
+            except UnreadableRecord:
                 return False
-        except EngineUnavailable as error:
-            written = await self._read_back(after)
-            if written is None:
-                raise _unavailable() from error
-        self._replica.apply(Entry(entry, value, written))
-        return True
 
-    async def _delete(self, key: FunctionKey, revision: int) -> bool:
-        """False if somebody else was faster."""
-        entry = _entry(key)
-        try:
-            gone = await self._kv.delete(entry, revision)
-        except Conflict:
-            return False
-        except EngineUnavailable as error:
-            if await self.read(key) is not None:
-                raise _unavailable() from error
-            gone = revision + 1  # at least
-        self._replica.apply(Deleted(entry, gone))
-        return True
-
-    async def _read_back(self, written: FunctionVersion) -> int | None:
-        """The revision at which `written` is there, or None if something else is."""
-        found = await self.read(written.key)
-        if found is None or found.function.revision_id != written.revision_id:
-            return None
-        return found.revision
+        entry = _entry(after.latest.key)
+        return await self._cells.write(entry, encode_function(after), revision, is_ours)
 
 
 def already_exists(key: FunctionKey) -> ResourceConflict:
@@ -152,8 +180,8 @@ def update_in_progress(key: FunctionKey) -> ResourceConflict:
     )
 
 
-def _unavailable() -> InternalFailure:
-    return InternalFailure("The Lambda service encountered an internal error.")
+def _proof(function: Function) -> tuple[str, str]:
+    return function.latest.revision_id, function.write_id
 
 
 def _entry(key: FunctionKey) -> str:

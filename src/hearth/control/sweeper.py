@@ -46,6 +46,6 @@ class Sweeper:
         for store in self._stores:
             if not self._replica.is_complete:
                 break
-            referenced = {function.code.sha256 for function in self._replica.everything()}
+            referenced = {function.code.sha256 for function in self._replica.all_versions()}
             removed += await store.sweep(referenced)
         return removed

@@ -81,6 +81,47 @@ class FunctionVersion:
         return self.key.arn(self.version)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alias:
+    """A name for a version, or for two of them."""
+
+    key: FunctionKey
+    name: str
+    version: str
+    """Where invokes go, but for the share of `weights`."""
+    description: str = ""
+    weights: Mapping[str, float] = field(default_factory=dict)
+    """Another version, and its share of the invokes, from 0 to 1; at most one."""
+    revision_id: str
+    """Changes with every write; what callers compare and swap on."""
+
+    @property
+    def arn(self) -> str:
+        return self.key.arn(self.name)
+
+    @property
+    def targets(self) -> frozenset[str]:
+        """All versions that an invoke of it may run."""
+        return frozenset({self.version, *self.weights})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Function:
+    """A function as it is stored: $LATEST, and what was made of it. Written as a whole, so that
+    a version cannot go while an alias comes that points to it."""
+
+    latest: FunctionVersion
+    last_number: int = 0
+    """Of the version that was published last; numbers are never given again."""
+    last_description: str = ""
+    """That of $LATEST when it was; the version may have got one of its own."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """By number: the name of the record that holds it."""
+    aliases: Mapping[str, Alias] = field(default_factory=dict)
+    write_id: str = ""
+    """Of the last write that left $LATEST as it was; nobody else could have made it."""
+
+
 @dataclass(frozen=True, slots=True)
 class ConfigurationId:
     """What a sandbox is bound to: never shared by two configurations of one function.

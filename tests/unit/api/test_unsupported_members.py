@@ -21,7 +21,6 @@ from hearth.model.errors import InvalidParameterValue
         ("ImageConfig", {"Command": ["x"]}),
         ("CodeSigningConfigArn", "arn"),
         ("KMSKeyArn", "arn:aws:kms:eu-central-1:123456789012:key/k"),
-        ("Publish", True),
         ("PublishTo", "LATEST_PUBLISHED"),
         ("PackageType", "Image"),
         ("TracingConfig", {"Mode": "Active"}),

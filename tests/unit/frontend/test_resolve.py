@@ -1,6 +1,6 @@
 import pytest
 
-from fakes.invokes import CALLER, function_version, invoke_call
+from fakes.invokes import CALLER, FunctionTable, function_version, invoke_call
 from hearth.frontend.resolve import resolve
 from hearth.model.errors import (
     AccessDenied,
@@ -12,7 +12,7 @@ from hearth.model.errors import (
 from hearth.model.functions import State, UpdateStatus
 
 F = function_version()
-FUNCTIONS = {F.key: F}
+FUNCTIONS = FunctionTable(F)
 ARN = "arn:aws:lambda:us-east-1:000000000000:function:f"
 DENIED = (
     f"User: {CALLER.user_arn} is not authorized to perform: lambda:InvokeFunction on "
@@ -78,7 +78,7 @@ def test_what_cannot_be_resolved_gets_aws_own_error(
 @pytest.mark.parametrize("state", [State.PENDING, State.FAILED])
 def test_a_function_that_is_not_active_cannot_be_invoked(state: State) -> None:
     with pytest.raises(ResourceConflict) as caught:
-        resolve(invoke_call(), {F.key: function_version(state=state)})
+        resolve(invoke_call(), FunctionTable(function_version(state=state)))
     assert caught.value.status == 409
     assert caught.value.message == (
         "The operation cannot be performed at this time. "
@@ -89,4 +89,4 @@ def test_a_function_that_is_not_active_cannot_be_invoked(state: State) -> None:
 @pytest.mark.parametrize("status", list(UpdateStatus))
 def test_an_update_does_not_stop_invokes(status: UpdateStatus) -> None:
     updated = function_version(update_status=status)
-    assert resolve(invoke_call(), {F.key: updated}) == (updated, ARN)
+    assert resolve(invoke_call(), FunctionTable(updated)) == (updated, ARN)

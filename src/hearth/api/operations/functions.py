@@ -65,6 +65,7 @@ class _Handlers:
                 architecture=_architecture(members) or Architecture.X86_64,
                 environment=_environment(members),
                 tags=members.get("Tags") or {},
+                publish=bool(members.get("Publish")),
             )
         )
         return OperationResponse(members=configuration(function))
@@ -87,11 +88,10 @@ class _Handlers:
         return OperationResponse(members=configuration(function, qualifier))
 
     async def list_page(self, request: OperationRequest) -> OperationResponse:
-        """A function has one version so far, so FunctionVersion=ALL only changes the ARNs."""
         members, caller = request.members, request.caller
-        qualifier = LATEST if members.get("FunctionVersion") == "ALL" else None
+        all_versions = members.get("FunctionVersion") == "ALL"
         if members.get("MasterRegion") is not None:
-            if qualifier is None:
+            if not all_versions:
                 raise InvalidParameterValue("MasterRegion requires FunctionVersion ALL.")
             # Only Lambda@Edge replicas have a master, and there are none.
             return OperationResponse(members={"Functions": []})
@@ -100,9 +100,13 @@ class _Handlers:
             caller.region,
             marker=members.get("Marker"),
             items_max=members.get("MaxItems"),
+            all_versions=all_versions,
         )
         answer: dict[str, Any] = {
-            "Functions": [_configured(function, qualifier) for function in page.functions]
+            "Functions": [
+                configured(function, function.version if all_versions else None)
+                for function in page.items
+            ]
         }
         if page.next_marker is not None:
             answer["NextMarker"] = page.next_marker
@@ -119,9 +123,11 @@ class _Handlers:
                 architecture=_architecture(members),
                 revision_id=members.get("RevisionId"),
                 dry_run=bool(members.get("DryRun")),
+                publish=bool(members.get("Publish")),
             )
         )
-        return OperationResponse(members=configuration(function))
+        qualifier = None if function.version == LATEST else function.version
+        return OperationResponse(members=configuration(function, qualifier))
 
     async def update_configuration(self, request: OperationRequest) -> OperationResponse:
         members = request.members
@@ -158,7 +164,7 @@ class _Handlers:
 
 def configuration(function: FunctionVersion, qualifier: str | None = None) -> dict[str, Any]:
     """A FunctionConfiguration with its states; `qualifier` as the caller gave it."""
-    members = _configured(function, qualifier) | {
+    members = configured(function, qualifier) | {
         "RuntimeVersionConfig": {"RuntimeVersionArn": _runtime_version_arn(function)},
         "State": str(function.state),
         "StateReason": function.state_reason,
@@ -173,8 +179,8 @@ def configuration(function: FunctionVersion, qualifier: str | None = None) -> di
     return {name: value for name, value in members.items() if value is not None}
 
 
-def _configured(function: FunctionVersion, qualifier: str | None) -> dict[str, Any]:
-    """What ListFunctions shows of a function."""
+def configured(function: FunctionVersion, qualifier: str | None) -> dict[str, Any]:
+    """What lists show of a function, or of a version of it."""
     members = {
         "FunctionName": function.key.name,
         "FunctionArn": function.key.arn(qualifier),

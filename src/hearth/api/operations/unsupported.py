@@ -46,7 +46,6 @@ _DEFAULTS: Final[Mapping[str, _IsDefault]] = {
     "KMSKeyArn": _empty,
     "Layers": _empty,
     "PackageType": _equals("Zip"),
-    "Publish": _empty,
     "PublishTo": _never,
     "RuntimeConfig": _never,
     "S3Bucket": _empty,

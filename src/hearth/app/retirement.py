@@ -1,0 +1,28 @@
+"""When do sandboxes serve no more? When nothing that can be invoked has their configuration."""
+
+from hearth.control.replica import Replica
+from hearth.model.functions import FunctionVersion, configuration_id
+from hearth.model.ids import FunctionKey
+from hearth.worker_manager.manager import WorkerManager
+
+
+class Retirement:
+    """Listens to the local copy. A version's sandboxes outlive every change of $LATEST."""
+
+    def __init__(self, manager: WorkerManager, replica: Replica) -> None:
+        self._manager = manager
+        self._replica = replica
+
+    def changed(self, old: FunctionVersion | None, new: FunctionVersion | None) -> None:
+        if old is not None and (new is None or configuration_id(old) != configuration_id(new)):
+            self._retire(old.key)
+
+    def qualified(self, latest: FunctionVersion, qualifier: str) -> None:
+        if self._replica.qualified(latest.key, qualifier) is None:
+            self._retire(latest.key)
+
+    def _retire(self, key: FunctionKey) -> None:
+        latest = self._replica.get(key)
+        versions = self._replica.versions(key)
+        alive = versions if latest is None else (latest, *versions)
+        self._manager.retire(key, frozenset(configuration_id(version) for version in alive))
