@@ -26,7 +26,7 @@ from hearth.model.functions import FunctionVersion
 from hearth.model.invocations import Invocation, InvokeResult
 from hearth.worker import report
 from hearth.worker.lifecycle import Event, Lifecycle, State
-from hearth.worker.program import RunningProgram, wait_ready
+from hearth.worker.program import ProgramEvents, RunningProgram, wait_ready
 from hearth.worker.report import Failure
 from hearth.worker.runtime_api import Event as RuntimeEvent
 from hearth.worker.runtime_api import event_headers
@@ -73,6 +73,22 @@ class Run:
     tail: bytearray = field(default_factory=bytearray)
 
 
+class StartedProgram(Protocol):
+    """What the environment needs of a program: RunningProgram, or a test's."""
+
+    async def start(self, program: Program) -> None: ...
+
+    def deliver(self, event: RuntimeEvent) -> None: ...
+
+    def drain_output(self) -> None: ...
+
+    async def end(self) -> None: ...
+
+
+class NewProgram(Protocol):
+    def __call__(self, sandbox: Sandbox, events: ProgramEvents, jobs: Jobs) -> StartedProgram: ...
+
+
 class ExecutionEnvironment:
     """One environment: one sandbox, one function version, one invoke at a time."""
 
@@ -84,6 +100,7 @@ class ExecutionEnvironment:
         sink: LogSink,
         clock: Clock,
         jobs: Jobs,
+        new_program: NewProgram = RunningProgram,
     ) -> None:
         self.function = function
         self.invokes = 0
@@ -93,7 +110,8 @@ class ExecutionEnvironment:
         self._sink = sink
         self._clock = clock
         self._jobs = jobs
-        self._program: RunningProgram | None = None
+        self._new_program = new_program
+        self._program: StartedProgram | None = None
         self._ready: asyncio.Future[Failure | None] | None = None
         self._run: Run | None = None
         self._init_s: float | None = None
@@ -134,7 +152,7 @@ class ExecutionEnvironment:
         if self._launch.program is None:
             return self._launch.refusal
         self._ready = asyncio.get_running_loop().create_future()
-        self._program = program = RunningProgram(self._sandbox, self, self._jobs)
+        self._program = program = self._new_program(self._sandbox, self, self._jobs)
         failure: Failure | None = None
         try:
             await program.start(self._launch.program)
@@ -242,7 +260,7 @@ class ExecutionEnvironment:
         self._take(lines)
         self.flush()
 
-    def program_exited(self, program: RunningProgram, failure: Failure) -> None:
+    def program_exited(self, program: StartedProgram, failure: Failure) -> None:
         if program is not self._program:
             return
         if self._ready is not None:

@@ -5,7 +5,7 @@ next invoke starts a new one.
 """
 
 import asyncio
-from typing import Protocol
+from typing import Any, Protocol
 
 from hearth.base.http1 import HttpLimits, HttpRefusal, HttpServer
 from hearth.base.jobs import Jobs
@@ -33,7 +33,9 @@ class ProgramEvents(RuntimeEvents, Protocol):
 
     def program_wrote(self, lines: list[bytes]) -> None: ...
 
-    def program_exited(self, program: "RunningProgram", failure: Failure) -> None: ...
+    def program_exited(self, program: Any, failure: Failure) -> None:
+        """`program` is the one that told; an earlier one may still have something to say."""
+        ...
 
 
 class RunningProgram:

@@ -123,7 +123,8 @@ def report_line(
     failure: Failure | None,
 ) -> str:
     """Init is billed since August 2025, so Billed Duration holds it where there was one."""
-    billed_ms = max(1, math.ceil((duration_s + (init_s or 0.0)) * 1000))
+    # Of what is shown, or a 20.00 ms that is a hair longer would be billed as 21.
+    billed_ms = max(1, math.ceil(round((duration_s + (init_s or 0.0)) * 1000, 2)))
     line = (
         f"REPORT RequestId: {request}\tDuration: {duration_s * 1000:.2f} ms\t"
         f"Billed Duration: {billed_ms} ms\tMemory Size: {memory_mb} MB\t"

@@ -1,0 +1,159 @@
+"""A runtime without a process: scripts that speak to the real Runtime API, in virtual time."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any
+
+from hearth.base.http1 import HttpRequest
+from hearth.base.jobs import Jobs
+from hearth.model.ids import SandboxId
+from hearth.worker.program import ProgramEvents
+from hearth.worker.report import exit_failure
+from hearth.worker.runtime_api import Event, RuntimeApi
+from hearth.worker.sandboxes.contract import Channels, Exit, Mount, Program, Sandbox, Usage
+
+MIB = 1024 * 1024
+ROOT = "/2018-06-01/runtime/"
+
+
+class FakeSandbox:
+    """A Sandbox that runs nothing; remembers what was asked of it."""
+
+    def __init__(self, name: str = "s1") -> None:
+        self._id = SandboxId(name)
+        self.cpu: list[int | None] = []
+        self.destroyed = 0
+        self.peak_bytes = 40 * MIB
+
+    @property
+    def id(self) -> SandboxId:
+        return self._id
+
+    api_address = "169.254.100.1:9001"
+    tmp_directory = "/tmp"
+
+    def inside(self, mount: Mount) -> str:
+        return mount.destination
+
+    async def start(self, program: Program) -> Channels:
+        raise NotImplementedError("FakeProgram runs instead")
+
+    async def wait(self) -> Exit:
+        raise NotImplementedError("FakeProgram ends instead")
+
+    async def kill(self) -> None: ...
+
+    async def destroy(self) -> None:
+        self.destroyed += 1
+
+    def limit_cpu(self, memory_mb: int | None) -> None:
+        self.cpu.append(memory_mb)
+
+    def usage(self) -> Usage:
+        return Usage(self.peak_bytes, self.peak_bytes, 0.0)
+
+    def reset_peak(self) -> None: ...
+
+
+class Reply:
+    """A Responder that hands its answer to whoever awaits it."""
+
+    gone = False
+
+    def __init__(self, answered: Callable[[int, bytes, dict[str, str]], None]) -> None:
+        self._answered = answered
+
+    def on_gone(self, callback: Callable[[], None]) -> None: ...
+
+    def send(self, status: int, headers: Iterable[tuple[str, str]] = (), body: bytes = b"") -> None:
+        self._answered(status, body, dict(headers))
+
+
+class FakeProgram:
+    """What stands for a process: `script` runs when it starts, and is cancelled when it ends."""
+
+    def __init__(
+        self, script: "Script", events: ProgramEvents, jobs: Jobs, error: Exception | None = None
+    ) -> None:
+        self._script = script
+        self._events = events
+        self._jobs = jobs
+        self._error = error
+        self._task: Any = None
+        self.api = RuntimeApi(events)
+        self.ended = False
+
+    async def start(self, program: Program) -> None:
+        if self._error is not None:
+            raise self._error
+        self._task = self._jobs.spawn(self._script(self), name="runtime")
+
+    def deliver(self, event: Event) -> None:
+        self.api.deliver(event)
+
+    def drain_output(self) -> None: ...
+
+    async def end(self) -> None:
+        self.ended = True
+        if self._task is not None:
+            self._task.cancel()
+
+    # -- for scripts -----------------------------------------------------------------------------
+
+    async def next(self) -> tuple[str, bytes]:
+        """Ask for the next event; returns its request id and payload."""
+        got: asyncio.Future[tuple[str, bytes]] = asyncio.get_running_loop().create_future()
+
+        def answered(status: int, body: bytes, headers: dict[str, str]) -> None:
+            assert status == 200
+            got.set_result((headers["Lambda-Runtime-Aws-Request-Id"], body))
+
+        self.api.handle(_request("GET", "invocation/next"), Reply(answered))
+        return await got
+
+    def respond(self, request: str, payload: bytes) -> int:
+        return self._post(f"invocation/{request}/response", payload)
+
+    def fail(self, request: str, payload: bytes) -> int:
+        return self._post(f"invocation/{request}/error", payload)
+
+    def init_error(self, payload: bytes, error_type: str) -> int:
+        return self._post("init/error", payload, {"lambda-runtime-function-error-type": error_type})
+
+    def say(self, *lines: bytes) -> None:
+        self._events.program_wrote(list(lines))
+
+    def exit(self, exit_: Exit) -> None:
+        self._events.program_exited(self, exit_failure(exit_))
+
+    def _post(self, path: str, body: bytes, headers: dict[str, str] | None = None) -> int:
+        statuses: list[int] = []
+        reply = Reply(lambda status, _body, _headers: statuses.append(status))
+        self.api.handle(_request("POST", path, body, headers), reply)
+        return statuses[0]
+
+
+Script = Callable[[FakeProgram], Coroutine[Any, Any, None]]
+
+
+class Programs:
+    """Makes the programs of one environment: one script after another, the last one for ever."""
+
+    def __init__(self, *scripts: Script, errors: tuple[Exception | None, ...] = ()) -> None:
+        self._scripts = scripts
+        self._errors = errors
+        self.started: list[FakeProgram] = []
+
+    def __call__(self, sandbox: Sandbox, events: ProgramEvents, jobs: Jobs) -> FakeProgram:
+        number = len(self.started)
+        script = self._scripts[min(number, len(self._scripts) - 1)]
+        error = self._errors[number] if number < len(self._errors) else None
+        program = FakeProgram(script, events, jobs, error)
+        self.started.append(program)
+        return program
+
+
+def _request(
+    method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None
+) -> HttpRequest:
+    return HttpRequest(method, ROOT + path, headers or {}, body, {}, "")
