@@ -15,7 +15,7 @@ from botocore.validate import ParamValidator
 from fakes.control import ACCOUNT, REGION, ROLE, ControlPlane, FakeCodeCache, control_plane
 from fakes.packages import zip_of
 from hearth.api.operation import Operation, OperationRequest, OperationResponse
-from hearth.api.operations import account, functions, versions
+from hearth.api.operations import account, aliases, functions, versions
 from hearth.engine.memory import MemoryEngine
 from hearth.model.ids import AccountId, Caller, Region
 
@@ -56,6 +56,7 @@ class Api:
             for operation in (
                 *functions.operations(plane.functions, link),
                 *versions.operations(plane.functions),
+                *aliases.operations(plane.functions),
                 *account.operations(plane.functions, Concurrency()),
             )
         }

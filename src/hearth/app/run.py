@@ -17,7 +17,7 @@ from hearth.api import admin, downloads
 from hearth.api.edge import SERVICES, Edge
 from hearth.api.invoke import InvokeHandler
 from hearth.api.keys import KeyFile
-from hearth.api.operations import account, functions, sts, versions
+from hearth.api.operations import account, aliases, functions, sts, versions
 from hearth.api.shapes import load_service
 from hearth.api.sigv4 import OpenAuth, SigV4Verifier
 from hearth.app.choices import (
@@ -177,7 +177,16 @@ async def _build(settings: Settings, surroundings: Surroundings, stack: AsyncExi
         documents=documents,
         packages=packages,
         code_cache=code_cache,
-        functions=Functions(meta, replica, packages, code_cache, clock, jobs, new_id),
+        functions=Functions(
+            meta,
+            replica,
+            packages,
+            code_cache,
+            clock,
+            jobs,
+            new_id,
+            documents.delete_qualified,
+        ),
         logs=logs,
         backend=backend,
         runtimes=runtimes,
@@ -242,6 +251,7 @@ async def _open_doors(settings: Settings, parts: Parts, stop: asyncio.Event) -> 
         (
             *functions.operations(parts.functions, links.link),
             *versions.operations(parts.functions),
+            *aliases.operations(parts.functions),
             *account.operations(parts.functions, parts.counter),
             *sts.OPERATIONS,
         ),

@@ -15,6 +15,7 @@ from typing import Final
 
 from hearth.base.clock import Clock
 from hearth.base.jobs import Jobs
+from hearth.control.aliases import Aliases
 from hearth.control.packages import Packages
 from hearth.control.pages import Page, page
 from hearth.control.preparation import CREATING, CREATING_CODE, CodeCache, Preparation
@@ -34,7 +35,7 @@ from hearth.control.validation import (
     check_sizes,
     check_tags,
 )
-from hearth.control.versions import Versions, number_of
+from hearth.control.versions import Forget, Versions, number_of
 from hearth.control.zips import check_zip
 from hearth.engine.contract import KeyValue
 from hearth.model.errors import InvalidParameterValue
@@ -49,6 +50,10 @@ NO_RUNTIME: Final = (
 )
 
 
+async def _forget_nothing(_function: FunctionVersion, _qualifier: str) -> None:
+    """Nothing else is known of any version."""
+
+
 @dataclass(eq=False, slots=True)
 class Functions:
     """The functions of all accounts. Every method raises ServiceError with AWS's text."""
@@ -61,13 +66,18 @@ class Functions:
     jobs: Jobs
     ids: Callable[[], str]
     """A new UUID at each call."""
+    forget: Forget = _forget_nothing
     versions: Versions = field(init=False)
+    aliases: Aliases = field(init=False)
     _store: FunctionStore = field(init=False)
     _preparation: Preparation = field(init=False)
 
     def __post_init__(self) -> None:
         self._store = FunctionStore(self.kv, self.replica)
-        self.versions = Versions(self._store, self.replica, self.clock, self.jobs, self.ids)
+        self.versions = Versions(
+            self._store, self.replica, self.clock, self.jobs, self.ids, self.forget
+        )
+        self.aliases = Aliases(self._store, self.replica, self.ids, self.forget)
         self._preparation = Preparation(
             self._store, self.replica, self.code_cache, self.jobs, self.ids
         )
@@ -178,7 +188,7 @@ class Functions:
         if qualifier is not None:
             await self.versions.delete(key, qualifier)
         else:
-            self.versions.forget(await self._store.delete(key))
+            self.versions.discard(await self._store.delete(key))
 
     def usage(self, account: AccountId, region: Region) -> CodeUsage:
         """Every version has code of its own, as AWS counts it."""

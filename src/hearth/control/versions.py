@@ -10,7 +10,7 @@ of AWS have quoted them.
 """
 
 import base64
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
 from hearth.base.clock import Clock
@@ -39,6 +39,9 @@ RECORD_NAME_LENGTH = 12
 
 Change = Callable[[FunctionVersion], FunctionVersion]
 
+Forget = Callable[[FunctionVersion, str], Awaitable[None]]
+"""Deletes whatever else is known of a version or an alias that is gone; also if asked again."""
+
 
 @dataclass(eq=False, slots=True)
 class Versions:
@@ -50,6 +53,7 @@ class Versions:
     jobs: Jobs
     ids: Callable[[], str]
     """A new UUID at each call."""
+    forget: Forget
 
     async def publish(self, request: PublishVersion) -> FunctionVersion:
         """A new version of $LATEST; the last one, if nothing was changed since."""
@@ -134,10 +138,11 @@ class Versions:
             versions = {n: name for n, name in now.versions.items() if n != qualifier}
             return replace(now, versions=versions, write_id=self.ids())
 
-        await self.store.change_whole(key, without)
+        function = await self.store.change_whole(key, without)
         self._discard(key, records)
+        await self.forget(function.latest, qualifier)
 
-    def forget(self, function: Function) -> None:
+    def discard(self, function: Function) -> None:
         """The function was deleted: throw its versions' records away."""
         self._discard(function.latest.key, list(function.versions.values()))
 
