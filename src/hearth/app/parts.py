@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from hearth.base.clock import SystemClock
 from hearth.base.http1 import HttpServer
 from hearth.base.jobs import Jobs
+from hearth.control.concurrency import ReservedConcurrency
 from hearth.control.documents import Documents
 from hearth.control.functions import Functions
 from hearth.control.packages import Packages
@@ -40,6 +41,7 @@ class Parts:
     placement: Placement
     manager: WorkerManager
     counter: Counter
+    reserved: ReservedConcurrency
     invoker: Invoker
 
 

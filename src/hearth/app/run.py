@@ -17,7 +17,7 @@ from hearth.api import admin, downloads
 from hearth.api.edge import SERVICES, Edge
 from hearth.api.invoke import InvokeHandler
 from hearth.api.keys import KeyFile
-from hearth.api.operations import account, aliases, functions, sts, versions
+from hearth.api.operations import account, aliases, concurrency, functions, sts, versions
 from hearth.api.shapes import load_service
 from hearth.api.sigv4 import OpenAuth, SigV4Verifier
 from hearth.app.choices import (
@@ -38,6 +38,7 @@ from hearth.base.clock import SystemClock
 from hearth.base.http1 import HttpLimits, HttpRequest, HttpServer, Responder
 from hearth.base.jobs import Jobs
 from hearth.base.log import Log
+from hearth.control.concurrency import AccountLocks, ReservedConcurrency
 from hearth.control.documents import Documents
 from hearth.control.functions import Functions
 from hearth.control.leftovers import Leftovers
@@ -163,6 +164,7 @@ async def _build(settings: Settings, surroundings: Surroundings, stack: AsyncExi
     placement.register(worker)
     manager = WorkerManager(placement, clock, jobs, settings.keepalive_s)
     counter = Counter(settings.account_concurrency)
+    reserved = ReservedConcurrency(documents, replica, counter, AccountLocks())
     retirement = Retirement(manager, replica)
     replica.on_change(retirement.changed)
     replica.on_qualified(retirement.qualified)
@@ -194,6 +196,7 @@ async def _build(settings: Settings, surroundings: Surroundings, stack: AsyncExi
         placement=placement,
         manager=manager,
         counter=counter,
+        reserved=reserved,
         invoker=Invoker(catalog, counter, manager, workers, clock, TraceIds(clock).new),
     )
 
@@ -249,10 +252,11 @@ async def _open_doors(settings: Settings, parts: Parts, stop: asyncio.Event) -> 
     edge = Edge(
         SERVICES,
         (
-            *functions.operations(parts.functions, links.link),
+            *functions.operations(parts.functions, links.link, parts.reserved.get),
             *versions.operations(parts.functions),
             *aliases.operations(parts.functions),
             *account.operations(parts.functions, parts.counter),
+            *concurrency.operations(parts.functions, parts.reserved),
             *sts.OPERATIONS,
         ),
         auth,

@@ -25,12 +25,18 @@ Members = Mapping[str, Any]
 CodeLocation = Callable[[OperationRequest, FunctionVersion], str]
 """A link from which the caller can download the package."""
 
+ReservedOf = Callable[[FunctionVersion], int | None]
+"""The concurrency that is reserved for the function, if any is."""
+
 
 def operations(
-    functions: Functions, code_location: CodeLocation | None = None
+    functions: Functions,
+    code_location: CodeLocation | None = None,
+    reserved_of: ReservedOf | None = None,
 ) -> tuple[Operation, ...]:
-    """Without `code_location`, GetFunction answers no `Code.Location`."""
-    handlers = _Handlers(functions, code_location)
+    """Without `code_location`, GetFunction answers no `Code.Location`; without `reserved_of`, no
+    `Concurrency`."""
+    handlers = _Handlers(functions, code_location, reserved_of)
     return (
         Operation("lambda", "CreateFunction", handlers.create),
         Operation("lambda", "GetFunction", handlers.get),
@@ -43,9 +49,15 @@ def operations(
 
 
 class _Handlers:
-    def __init__(self, functions: Functions, code_location: CodeLocation | None) -> None:
+    def __init__(
+        self,
+        functions: Functions,
+        code_location: CodeLocation | None,
+        reserved_of: ReservedOf | None,
+    ) -> None:
         self._functions = functions
         self._code_location = code_location
+        self._reserved_of = reserved_of
 
     async def create(self, request: OperationRequest) -> OperationResponse:
         members = request.members
@@ -81,6 +93,9 @@ class _Handlers:
         }
         if function.tags:
             answer["Tags"] = dict(function.tags)
+        amount = self._reserved_of(function) if self._reserved_of is not None else None
+        if amount is not None:
+            answer["Concurrency"] = {"ReservedConcurrentExecutions": amount}
         return OperationResponse(members=answer)
 
     async def get_configuration(self, request: OperationRequest) -> OperationResponse:
