@@ -22,7 +22,7 @@ from hearth.runtimes.interpreters import Interpreter
 
 log = Log("runtimes")
 
-PYTHON: Final = ("python3.9", "python3.10", "python3.11", "python3.12", "python3.13", "python3.14")
+PYTHON: Final = ("python3.10", "python3.11", "python3.12", "python3.13", "python3.14")
 PROVIDED: Final = ("provided.al2", "provided.al2023")
 MACHINES: Final = {
     "x86_64": Architecture.X86_64,

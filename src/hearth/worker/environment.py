@@ -4,8 +4,10 @@
     run(i)       START, the event, the answer, END and REPORT
     stop()       the sandbox is gone
 
-The caller is answered as soon as the runtime has answered; the environment is free only when the
-runtime asks for its next event, and then `released(True)` is called. A failure (crash, exit,
+The environment is free only when the runtime asks for its next event, and then `released(True)`
+is called. The caller is answered at that moment too, or ANSWER_WITHIN_S after the runtime's answer
+if that comes first: a runtime takes some 50 µs to ask again, and a caller who was told before would
+send the next invoke to an environment that is not free yet, at twice the work. A failure (crash, exit,
 timeout, out of memory, init error, oversized response) answers the caller, ends the process and
 leaves the environment RESET: the next invoke initialises it again, inside its own timeout.
 Nothing on the way of a warm invoke makes a task, touches a disk or waits for another process than
@@ -37,6 +39,7 @@ log = Log("environment")
 UNHANDLED = "Unhandled"
 MIB = 1024 * 1024
 STOPPED = Failure("error", "Sandbox.Failure", "The execution environment was stopped")
+ANSWER_WITHIN_S = 0.001
 MEASURE_EVERY_S = 0.1
 """Memory is measured after an invoke unless it was so short a while ago: reading the kernel's
 counters costs as much as the rest of a warm invoke together, and the peak only grows."""
@@ -67,6 +70,7 @@ class Run:
     began_s: float
     outcome: asyncio.Future[InvokeResult]
     timer: asyncio.TimerHandle | None = None
+    answer_timer: asyncio.TimerHandle | None = None
     payload: bytes = b""
     function_error: str | None = None
     answered: bool = False
@@ -272,26 +276,27 @@ class ExecutionEnvironment:
     # -- the end of an invoke --------------------------------------------------------------------
 
     def _answer(self, payload: bytes, function_error: str | None) -> None:
-        """The runtime has answered; the caller is told at once, unless it wants the log too."""
+        """The runtime has answered; the caller is told soon, unless it wants the log too."""
         run = self._run
         if run is None or self.lifecycle.state is not State.BUSY:
             return
         self._fire(Event.RESPOND)
         run.payload, run.function_error, run.answered = payload, function_error, True
         if not run.invocation.log_tail:
-            self._resolve(run)
+            loop = asyncio.get_running_loop()
+            run.answer_timer = loop.call_later(ANSWER_WITHIN_S, self._resolve, run)
 
     def _fail(self, failure: Failure) -> None:
         """The runtime is lost: answer the caller if nobody has, then reset the environment."""
         self._fire(Event.FAIL)
         run = self._run
         if run is not None:
-            self._stop_timer(run)
+            self._stop_timers(run)
             if not run.answered:
                 run.payload = failure.payload(run.invocation.request)
                 run.function_error, run.answered = UNHANDLED, True
-                if not run.invocation.log_tail:
-                    self._resolve(run)
+            if not run.invocation.log_tail:
+                self._resolve(run)
         self._jobs.spawn(self._reset(failure), name=f"reset-{self._sandbox.id}")
 
     async def _reset(self, failure: Failure) -> None:
@@ -310,7 +315,7 @@ class ExecutionEnvironment:
         if run is None:
             self.flush()
             return
-        self._stop_timer(run)
+        self._stop_timers(run)
         self._write(report.end_line(run.invocation.request), run)
         self._write(self._report(run, failure), run)
         self.flush()
@@ -345,10 +350,11 @@ class ExecutionEnvironment:
             )
         )
 
-    def _stop_timer(self, run: Run) -> None:
-        if run.timer is not None:
-            run.timer.cancel()
-            run.timer = None
+    def _stop_timers(self, run: Run) -> None:
+        for timer in (run.timer, run.answer_timer):
+            if timer is not None:
+                timer.cancel()
+        run.timer = run.answer_timer = None
 
     # -- the end of the environment --------------------------------------------------------------
 
@@ -361,7 +367,7 @@ class ExecutionEnvironment:
             self._ready.set_result(STOPPED)
         run, self._run = self._run, None
         if run is not None:
-            self._stop_timer(run)
+            self._stop_timers(run)
         await self._end_program()
         if run is not None:
             self._write(report.end_line(run.invocation.request), run)

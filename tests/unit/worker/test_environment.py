@@ -134,7 +134,7 @@ def test_the_caller_is_answered_before_the_environment_is_free() -> None:
         await scene.environment.start()
         began_s = scene.clock.monotonic_s()
         await scene.invoke()
-        assert scene.clock.monotonic_s() == began_s
+        assert scene.clock.monotonic_s() - began_s <= 0.002
         assert (scene.released, scene.state) == ([], lifecycle.State.FINISHING)
         await settle(scene, 1)
         assert scene.clock.monotonic_s() == pytest.approx(began_s + 1, abs=0.01)

@@ -23,9 +23,13 @@ def main() -> None:
     builtins.exit = _sitebuiltins.Quitter("exit", "Ctrl-D (i.e. EOF)")
     builtins.help = _sitebuiltins._Helper()  # noqa: SLF001
 
-    from awslambdaric.__main__ import main as serve
+    from awslambdaric import bootstrap
+    from awslambdaric.lambda_runtime_client import LambdaRuntimeClient
 
-    serve(["bootstrap", os.environ["_HANDLER"]])
+    # AWS polls from a thread in newer Pythons, since its compiled transport would keep signals
+    # from the function while it waits. Ours does not, and a thread per invoke is dear.
+    client = LambdaRuntimeClient(os.environ["AWS_LAMBDA_RUNTIME_API"], False)
+    bootstrap.run(os.environ["_HANDLER"], client)
 
 
 main()
