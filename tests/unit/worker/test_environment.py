@@ -87,7 +87,7 @@ def play(
 
 
 async def settle(scene: Scene, releases: int) -> None:
-    while len(scene.released) < releases:
+    while len(scene.released) < releases:  # noqa: ASYNC110 - virtual time
         await asyncio.sleep(0.001)
 
 
@@ -270,7 +270,7 @@ def test_a_runtime_that_dies_while_idle_is_started_again_by_the_next_invoke() ->
 
     async def story(scene: Scene) -> None:
         await scene.environment.start()
-        while scene.state is not lifecycle.State.RESET:
+        while scene.state is not lifecycle.State.RESET:  # noqa: ASYNC110
             await asyncio.sleep(0.5)
         assert (await scene.invoke()).payload == b'{"n": 1}'
 
