@@ -71,6 +71,10 @@ class ControlPlane:
         """Return when no function is Pending or InProgress."""
         await until(lambda: all(is_settled(f) for f in self.replica.all_versions()))
 
+    async def jobs_idle(self) -> None:
+        """Return when nothing but the local copy is at work."""
+        await until(lambda: {task.get_name() for task in self.jobs._tasks} <= {"replica"})
+
 
 @asynccontextmanager
 async def control_plane(

@@ -6,10 +6,9 @@ suspension) and cancelling everything else of the process; the engine and the fi
 
 import asyncio
 import itertools
-from collections.abc import Awaitable, Coroutine, Generator
+from collections.abc import Awaitable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -22,6 +21,7 @@ from fakes.control import (
     made,
     until,
 )
+from fakes.mortal import Killed, Mortal
 from fakes.packages import zip_of
 from hearth.control.requests import UpdateCode, UpdateConfiguration
 from hearth.control.store import FunctionStore
@@ -32,29 +32,6 @@ from hearth.model.functions import FunctionVersion, State, UpdateStatus
 
 KEY = function_key()
 SUSPENSIONS_MAX = 400
-
-
-class Killed(Exception):
-    pass
-
-
-class Mortal:
-    """Awaits a coroutine, and kills it where it waits for the `life`-th time."""
-
-    def __init__(self, work: Coroutine[Any, Any, None], life: int) -> None:
-        self._work = work
-        self._life = life
-
-    def __await__(self) -> Generator[Any, Any, None]:
-        steps = self._work.__await__()
-        for _ in range(self._life):
-            try:
-                waits_for = next(steps)
-            except StopIteration:
-                return
-            yield waits_for
-        self._work.close()
-        raise Killed
 
 
 @dataclass
