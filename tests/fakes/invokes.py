@@ -55,6 +55,9 @@ class FunctionTable(dict[FunctionKey, FunctionVersion]):
         self.draw = random.Random(seed).random
         self._qualified: dict[tuple[FunctionKey, str], FunctionVersion | Alias] = {}
 
+    def permits(self, caller: Caller, latest: FunctionVersion, _qualifier: str | None, /) -> bool:
+        return caller.account == latest.key.account
+
     def publish(self, published: FunctionVersion | Alias) -> None:
         name = published.name if isinstance(published, Alias) else published.version
         self._qualified[published.key, name] = published

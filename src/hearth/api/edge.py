@@ -22,7 +22,14 @@ from hearth.api.invoke import (
     fast_arguments,
     is_invoke,
 )
-from hearth.api.operation import Handler, Operation, OperationRequest, OperationResponse
+from hearth.api.operation import (
+    Handler,
+    Operation,
+    OperationRequest,
+    OperationResponse,
+    Permits,
+    only_its_own,
+)
 from hearth.api.protocols.contract import Answer, Match, WireProtocol
 from hearth.api.protocols.json import Json
 from hearth.api.protocols.query import Query
@@ -94,6 +101,7 @@ class Edge:
         jobs: Jobs,
         request_ids: Callable[[], str],
         invoke: InvokeHandler | None,
+        permits: Permits = only_its_own,
     ) -> None:
         protocols = [protocol_of(load_service(name)) for name in services]
         self._services = Services(protocols)
@@ -104,6 +112,7 @@ class Edge:
         self._jobs = jobs
         self._request_ids = request_ids
         self._invoke = invoke
+        self._permits = permits
         self._check_handlers()
 
     def handle(self, request: HttpRequest, responder: Responder) -> None:
@@ -149,6 +158,7 @@ class Edge:
             request_id=exchange.request_id,
             members=_members(exchange, match),
             endpoint=f"http://{exchange.request.headers.get('host', 'localhost')}",
+            permits=self._permits,
         )
         self._jobs.spawn(self._finish(exchange, match, handler, request), name="operation")
 

@@ -4,7 +4,15 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from hearth.model.ids import Caller
+from hearth.model.ids import Caller, FunctionKey
+
+Permits = Callable[[Caller, FunctionKey, str | None, str], bool]
+"""May this caller do an action (`lambda:…`) to the function, or to a qualifier of it?"""
+
+
+def only_its_own(caller: Caller, key: FunctionKey, _qualifier: str | None, _action: str) -> bool:
+    """Where there are no policies: an account may use its own functions and no others."""
+    return caller.account == key.account
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +28,7 @@ class OperationRequest:
     members: Mapping[str, Any]
     endpoint: str
     """`http://host:port` as the caller reached us."""
+    permits: Permits = only_its_own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

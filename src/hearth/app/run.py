@@ -17,7 +17,7 @@ from hearth.api import admin, downloads
 from hearth.api.edge import SERVICES, Edge
 from hearth.api.invoke import InvokeHandler
 from hearth.api.keys import KeyFile
-from hearth.api.operations import account, aliases, concurrency, functions, sts, versions
+from hearth.api.operations import account, aliases, concurrency, sts, versions
 from hearth.api.shapes import load_service
 from hearth.api.sigv4 import OpenAuth, SigV4Verifier
 from hearth.app.choices import (
@@ -33,6 +33,7 @@ from hearth.app.choices import (
 )
 from hearth.app.parts import Doors, Parts
 from hearth.app.retirement import Retirement
+from hearth.app.setting_operations import function_operations, policies, setting_operations
 from hearth.app.view import View
 from hearth.base.clock import SystemClock
 from hearth.base.http1 import HttpLimits, HttpRequest, HttpServer, Responder
@@ -43,6 +44,7 @@ from hearth.control.documents import Documents
 from hearth.control.functions import Functions
 from hearth.control.leftovers import Leftovers
 from hearth.control.packages import Packages
+from hearth.control.permissions import Permissions
 from hearth.control.replica import Replica
 from hearth.control.sweeper import Sweeper
 from hearth.counting.counter import Counter
@@ -169,7 +171,8 @@ async def _build(settings: Settings, surroundings: Surroundings, stack: AsyncExi
     replica.on_change(retirement.changed)
     replica.on_qualified(retirement.qualified)
     workers = {worker.id: worker}
-    catalog = Catalog(replica, secrets.SystemRandom().random)
+    permissions = Permissions(documents)
+    catalog = Catalog(replica, permissions.permits_invoke, secrets.SystemRandom().random)
     return Parts(
         clock=clock,
         jobs=jobs,
@@ -252,11 +255,12 @@ async def _open_doors(settings: Settings, parts: Parts, stop: asyncio.Event) -> 
     edge = Edge(
         SERVICES,
         (
-            *functions.operations(parts.functions, links.link, parts.reserved.get),
+            *function_operations(parts, links.link),
             *versions.operations(parts.functions),
             *aliases.operations(parts.functions),
             *account.operations(parts.functions, parts.counter),
             *concurrency.operations(parts.functions, parts.reserved),
+            *setting_operations(parts),
             *sts.OPERATIONS,
         ),
         auth,
@@ -264,6 +268,7 @@ async def _open_doors(settings: Settings, parts: Parts, stop: asyncio.Event) -> 
         jobs,
         new_id,
         InvokeHandler(parts.invoker, clock),
+        policies(parts),
     )
 
     def handle(request: HttpRequest, responder: Responder) -> None:

@@ -23,7 +23,7 @@ from hearth.model.errors import (
     ResourceNotFound,
 )
 from hearth.model.functions import Alias, FunctionVersion, State
-from hearth.model.ids import LATEST, FunctionKey
+from hearth.model.ids import LATEST, Caller, FunctionKey
 from hearth.model.invocations import InvokeCall
 
 
@@ -37,8 +37,17 @@ class Published(Protocol):
         ...
 
 
+Permits = Callable[[Caller, FunctionVersion, str | None], bool]
+"""May this caller invoke the function, or that qualifier of it? Its own account may, unless a
+policy denies it; others may only if a policy allows it."""
+
+
 class Functions(Published, Protocol):
-    """The same, with a source of chance."""
+    """The same, with the policies and a source of chance."""
+
+    def permits(self, caller: Caller, latest: FunctionVersion, qualifier: str | None, /) -> bool:
+        """See Permits."""
+        ...
 
     def draw(self) -> float:
         """At least 0, less than 1."""
@@ -46,11 +55,12 @@ class Functions(Published, Protocol):
 
 
 class Catalog:
-    """Functions of a local copy and a source of chance."""
+    """Functions of a local copy, their policies, and a source of chance."""
 
-    __slots__ = ("_draw", "get", "qualified")
+    __slots__ = ("_draw", "get", "permits", "qualified")
 
-    def __init__(self, published: Published, draw: Callable[[], float]) -> None:
+    def __init__(self, published: Published, permits: Permits, draw: Callable[[], float]) -> None:
+        self.permits = permits
         self.get = published.get  # bound once: each invoke asks
         self.qualified = published.qualified
         self._draw = draw
@@ -62,20 +72,29 @@ class Catalog:
 def resolve(call: InvokeCall, functions: Functions) -> tuple[FunctionVersion, str]:
     """The version to run and the ARN as the caller addressed it.
 
-    Raises ResourceNotFound, AccessDenied (a function of another account), ResourceConflict (the
-    function is not Active), InvalidParameterValue (two different qualifiers).
+    Raises ResourceNotFound, AccessDenied (a policy denies it, or none lets another account),
+    ResourceConflict (the function is not Active), InvalidParameterValue (two different qualifiers).
     """
     reference = call.reference
-    key = FunctionKey(call.caller.account, call.caller.region, reference.name)
-    if reference.account is not None or reference.region is not None:
-        _check_reachable(call, key)
+    caller = call.caller
+    if reference.region is not None and reference.region != caller.region:
+        raise ResourceNotFound(
+            f"Functions from '{reference.region}' are not reachable "
+            f"in this region ('{caller.region}')"
+        )
+    key = FunctionKey(reference.account or caller.account, caller.region, reference.name)
     qualifier = call.qualifier or reference.qualifier
     if reference.qualifier is not None and reference.qualifier != qualifier:
         raise InvalidParameterValue(
             "The derived qualifier from the function name does not match the specified qualifier."
         )
+    latest = functions.get(key)
+    if latest is None and key.account == caller.account:
+        raise ResourceNotFound(f"Function not found: {key.arn(qualifier or LATEST)}")
+    if latest is None or not functions.permits(caller, latest, qualifier):
+        raise _denied(caller, key, qualifier)
     if qualifier is None or qualifier == LATEST:
-        function = functions.get(key)
+        function: FunctionVersion | None = latest
     else:
         function = _qualified(functions, key, qualifier)
     if function is None:
@@ -110,18 +129,14 @@ def _chosen(alias: Alias, draw: Callable[[], float]) -> str:
     return alias.version
 
 
-def _check_reachable(call: InvokeCall, key: FunctionKey) -> None:
-    """An ARN may name another region or account; neither can be served from here."""
-    caller, reference = call.caller, call.reference
-    if reference.region is not None and reference.region != caller.region:
-        raise ResourceNotFound(
-            f"Functions from '{reference.region}' are not reachable "
-            f"in this region ('{caller.region}')"
-        )
-    if reference.account is not None and reference.account != caller.account:
-        resource = FunctionKey(reference.account, key.region, key.name)
-        raise AccessDenied(
-            f"User: {caller.user_arn} is not authorized to perform: lambda:InvokeFunction on "
-            f"resource: {resource.arn(call.qualifier or reference.qualifier)} because no "
-            "resource-based policy allows the lambda:InvokeFunction action"
-        )
+def _denied(caller: Caller, key: FunctionKey, qualifier: str | None) -> AccessDenied:
+    """Another account does not learn whether there is such a function."""
+    why = (
+        "with an explicit deny in a resource-based policy"
+        if caller.account == key.account
+        else "because no resource-based policy allows the lambda:InvokeFunction action"
+    )
+    return AccessDenied(
+        f"User: {caller.user_arn} is not authorized to perform: lambda:InvokeFunction on "
+        f"resource: {key.arn(qualifier)} {why}"
+    )

@@ -19,7 +19,6 @@ from hearth.model.errors import InvalidParameterValue
         ("DeadLetterConfig", {"TargetArn": "arn:aws:sqs:eu-central-1:123456789012:q"}),
         ("FileSystemConfigs", [{"Arn": "a", "LocalMountPath": "/mnt/x"}]),
         ("ImageConfig", {"Command": ["x"]}),
-        ("CodeSigningConfigArn", "arn"),
         ("KMSKeyArn", "arn:aws:kms:eu-central-1:123456789012:key/k"),
         ("PublishTo", "LATEST_PUBLISHED"),
         ("PackageType", "Image"),

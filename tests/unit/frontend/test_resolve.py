@@ -9,7 +9,8 @@ from hearth.model.errors import (
     ResourceNotFound,
     ServiceError,
 )
-from hearth.model.functions import State, UpdateStatus
+from hearth.model.functions import FunctionVersion, State, UpdateStatus
+from hearth.model.ids import AccountId, Caller, FunctionKey, FunctionName
 
 F = function_version()
 FUNCTIONS = FunctionTable(F)
@@ -90,3 +91,36 @@ def test_a_function_that_is_not_active_cannot_be_invoked(state: State) -> None:
 def test_an_update_does_not_stop_invokes(status: UpdateStatus) -> None:
     updated = function_version(update_status=status)
     assert resolve(invoke_call(), FunctionTable(updated)) == (updated, ARN)
+
+
+class Policies(FunctionTable):
+    """Functions of which others may use, and of which even their own account may not."""
+
+    def __init__(self, *functions: FunctionVersion, permitted: set[tuple[str, str | None]]) -> None:
+        super().__init__(*functions)
+        self._permitted = permitted
+
+    def permits(self, caller: Caller, _latest: FunctionVersion, qualifier: str | None, /) -> bool:
+        return (caller.account, qualifier) in self._permitted
+
+
+THEIRS = function_version(
+    key=FunctionKey(AccountId("111111111111"), CALLER.region, FunctionName("f"))
+)
+THEIR_ARN = "arn:aws:lambda:us-east-1:111111111111:function:f"
+
+
+def test_a_function_of_another_account_runs_if_its_policy_permits_it() -> None:
+    functions = Policies(THEIRS, permitted={(CALLER.account, None)})
+    assert resolve(invoke_call(THEIR_ARN), functions) == (THEIRS, THEIR_ARN)
+
+
+def test_what_is_permitted_for_the_function_is_not_for_a_qualifier_of_it() -> None:
+    functions = Policies(THEIRS, permitted={(CALLER.account, None)})
+    with pytest.raises(AccessDenied, match=r"on resource: \S+:f:\$LATEST because no resource"):
+        resolve(invoke_call(f"{THEIR_ARN}:$LATEST"), functions)
+
+
+def test_a_deny_binds_the_functions_own_account() -> None:
+    with pytest.raises(AccessDenied, match="with an explicit deny in a resource-based policy"):
+        resolve(invoke_call("f"), Policies(F, permitted=set()))

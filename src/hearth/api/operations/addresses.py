@@ -11,14 +11,14 @@ from hearth.model.errors import (
     ResourceNotFound,
     ValidationFailed,
 )
-from hearth.model.ids import LATEST, Caller, FunctionKey, FunctionReference
+from hearth.model.ids import LATEST, FunctionKey, FunctionReference
 
 
 def addressed(request: OperationRequest, action: str) -> tuple[FunctionKey, str | None]:
     """The function and the qualifier, from the reference or from `Qualifier`.
 
     Raises ValidationFailed (not a reference), InvalidParameterValue (two qualifiers that differ),
-    ResourceNotFound (another region), AccessDenied (another account, told `action`).
+    ResourceNotFound (another region), AccessDenied (`action` is not permitted).
     """
     reference = _reference(str(request.members["FunctionName"]))
     qualifier = request.members.get("Qualifier")
@@ -32,7 +32,7 @@ def addressed(request: OperationRequest, action: str) -> tuple[FunctionKey, str 
         reference.name,
     )
     qualifier = qualifier or reference.qualifier
-    _check_reachable(request.caller, key, qualifier, action)
+    check_reachable(request, key, qualifier, action)
     return key, qualifier
 
 
@@ -60,14 +60,22 @@ def _reference(text: str) -> FunctionReference:
         ) from error
 
 
-def _check_reachable(caller: Caller, key: FunctionKey, qualifier: str | None, action: str) -> None:
+def check_reachable(
+    request: OperationRequest, key: FunctionKey, qualifier: str | None, action: str
+) -> None:
+    """Raises ResourceNotFound (another region), AccessDenied (as the policies say)."""
+    caller = request.caller
     if key.region != caller.region:
         raise ResourceNotFound(
             f"Functions from '{key.region}' are not reachable in this region ('{caller.region}')"
         )
-    if key.account != caller.account:
+    if not request.permits(caller, key, qualifier, f"lambda:{action}"):
+        why = (
+            "with an explicit deny in a resource-based policy"
+            if key.account == caller.account
+            else f"because no resource-based policy allows the lambda:{action} action"
+        )
         raise AccessDenied(
             f"User: {caller.user_arn} is not authorized to perform: lambda:{action} on "
-            f"resource: {key.arn(qualifier)} because no resource-based policy allows the "
-            f"lambda:{action} action"
+            f"resource: {key.arn(qualifier)} {why}"
         )

@@ -9,17 +9,17 @@ function is Pending, no states in ListFunctions, no Environment unless one was e
 import base64
 import hashlib
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from hearth.api.operation import Operation, OperationRequest, OperationResponse
 from hearth.api.operations.addresses import addressed, addressed_latest
-from hearth.api.operations.unsupported import check_supported, log_group
+from hearth.api.operations.unsupported import check_supported, log_group, unsupported
 from hearth.control.functions import Functions
 from hearth.control.requests import CreateFunction, UpdateCode, UpdateConfiguration
 from hearth.model import limits
 from hearth.model.errors import InvalidParameterValue
 from hearth.model.functions import Architecture, FunctionVersion, State
-from hearth.model.ids import LATEST
+from hearth.model.ids import LATEST, FunctionKey
 
 Members = Mapping[str, Any]
 CodeLocation = Callable[[OperationRequest, FunctionVersion], str]
@@ -29,14 +29,30 @@ ReservedOf = Callable[[FunctionVersion], int | None]
 """The concurrency that is reserved for the function, if any is."""
 
 
+TagsOf = Callable[[FunctionVersion], Mapping[str, str]]
+
+
+class Signing(Protocol):
+    """What code signing has to say to a deployment: control's CodeSigning."""
+
+    def check_new(self, key: FunctionKey, arn: str) -> None: ...
+
+    def check_update(self, function: FunctionVersion) -> None: ...
+
+    async def attach(self, function: FunctionVersion, arn: str) -> None: ...
+
+
 def operations(
     functions: Functions,
     code_location: CodeLocation | None = None,
     reserved_of: ReservedOf | None = None,
+    *,
+    tags_of: TagsOf = lambda function: function.tags,
+    signing: Signing | None = None,
 ) -> tuple[Operation, ...]:
     """Without `code_location`, GetFunction answers no `Code.Location`; without `reserved_of`, no
-    `Concurrency`."""
-    handlers = _Handlers(functions, code_location, reserved_of)
+    `Concurrency`; without `signing`, code signing configurations are refused."""
+    handlers = _Handlers(functions, code_location, reserved_of, tags_of, signing)
     return (
         Operation("lambda", "CreateFunction", handlers.create),
         Operation("lambda", "GetFunction", handlers.get),
@@ -54,15 +70,22 @@ class _Handlers:
         functions: Functions,
         code_location: CodeLocation | None,
         reserved_of: ReservedOf | None,
+        tags_of: TagsOf,
+        signing: Signing | None,
     ) -> None:
         self._functions = functions
         self._code_location = code_location
         self._reserved_of = reserved_of
+        self._tags_of = tags_of
+        self._signing = signing
 
     async def create(self, request: OperationRequest) -> OperationResponse:
         members = request.members
         key = addressed_latest(request, "CreateFunction")
         check_supported(members, key.name)
+        signed_by = members.get("CodeSigningConfigArn")
+        if signed_by:
+            self._code_signing().check_new(key, signed_by)
         function = await self._functions.create(
             CreateFunction(
                 key=key,
@@ -80,6 +103,8 @@ class _Handlers:
                 publish=bool(members.get("Publish")),
             )
         )
+        if signed_by:
+            await self._code_signing().attach(function, signed_by)
         return OperationResponse(members=configuration(function))
 
     async def get(self, request: OperationRequest) -> OperationResponse:
@@ -91,8 +116,8 @@ class _Handlers:
             "Configuration": configuration(function, qualifier),
             "Code": code,
         }
-        if function.tags:
-            answer["Tags"] = dict(function.tags)
+        if tags := self._tags_of(function):
+            answer["Tags"] = dict(tags)
         amount = self._reserved_of(function) if self._reserved_of is not None else None
         if amount is not None:
             answer["Concurrency"] = {"ReservedConcurrentExecutions": amount}
@@ -131,6 +156,8 @@ class _Handlers:
         members = request.members
         key = addressed_latest(request, "UpdateFunctionCode")
         check_supported(members, key.name)
+        if self._signing is not None:
+            self._signing.check_update(await self._functions.get(key))
         function = await self._functions.update_code(
             UpdateCode(
                 key=key,
@@ -169,6 +196,11 @@ class _Handlers:
         key, qualifier = addressed(request, "DeleteFunction")
         await self._functions.delete(key, qualifier)
         return OperationResponse(status=204)
+
+    def _code_signing(self) -> Signing:
+        if self._signing is None:
+            raise unsupported("CodeSigningConfigArn")
+        return self._signing
 
     async def _addressed(
         self, request: OperationRequest, action: str

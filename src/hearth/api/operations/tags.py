@@ -1,0 +1,83 @@
+"""TagResource, UntagResource, ListTags: for functions and code signing configurations.
+
+Source: https://docs.aws.amazon.com/lambda/latest/api/API_TagResource.html. Texts: recorded, except
+where an ARN names what this Hearth has none of.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+from hearth.api.operation import Operation, OperationRequest, OperationResponse
+from hearth.api.operations.addresses import check_reachable
+from hearth.api.operations.lookups import Functions
+from hearth.control.tags import Tagged, Tagging, tagged_function
+from hearth.model.errors import InvalidParameterValue, ResourceNotFound
+from hearth.model.ids import AccountId, FunctionKey, FunctionName, Region
+
+FUNCTION: Final = "function"
+CODE_SIGNING_CONFIG: Final = "code-signing-config"
+
+
+FindSigningConfig = Callable[[AccountId, Region, str], Tagged]
+"""By the configuration's ARN. Raises ResourceNotFound."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Resource:
+    """A TaggableResource; the model's pattern has let through nothing else."""
+
+    arn: str
+    region: Region
+    account: AccountId
+    kind: str
+    name: str
+    qualifier: str | None
+
+    @classmethod
+    def parse(cls, arn: str) -> "_Resource":
+        _, _, _, region, account, kind, name, *rest = arn.split(":")
+        return cls(arn, Region(region), AccountId(account), kind, name, rest[0] if rest else None)
+
+
+def operations(
+    functions: Functions, tagging: Tagging, find_signing_config: FindSigningConfig
+) -> tuple[Operation, ...]:
+    async def resource(request: OperationRequest, action: str) -> Tagged:
+        named = _Resource.parse(request.members["Resource"])
+        key = FunctionKey(named.account, named.region, FunctionName(named.name))
+        if named.kind == FUNCTION:
+            check_reachable(request, key, named.qualifier, action)
+            if named.qualifier is not None:
+                raise InvalidParameterValue(
+                    "Tags on function aliases and versions are not supported. "
+                    "Please specify a function ARN."
+                )
+            return tagged_function(await functions.get(key))
+        if named.kind == CODE_SIGNING_CONFIG:
+            return find_signing_config(request.caller.account, request.caller.region, named.arn)
+        if named.kind == "event-source-mapping":
+            raise ResourceNotFound("The resource you requested does not exist.")
+        raise ResourceNotFound(
+            f"{named.kind.capitalize().replace('-', ' ')} not found: {named.arn}"
+        )
+
+    async def tag(request: OperationRequest) -> OperationResponse:
+        await tagging.add(await resource(request, "TagResource"), request.members["Tags"])
+        return OperationResponse(status=204)
+
+    async def untag(request: OperationRequest) -> OperationResponse:
+        names = set(request.members["TagKeys"])
+        await tagging.remove(await resource(request, "UntagResource"), names)
+        return OperationResponse(status=204)
+
+    async def list_tags(request: OperationRequest) -> OperationResponse:
+        tags = tagging.of(await resource(request, "ListTags"))
+        return OperationResponse(members={"Tags": dict(tags)})
+
+    handlers: dict[str, Callable[[OperationRequest], Awaitable[OperationResponse]]] = {
+        "TagResource": tag,
+        "UntagResource": untag,
+        "ListTags": list_tags,
+    }
+    return tuple(Operation("lambda", name, handler) for name, handler in handlers.items())

@@ -1,0 +1,66 @@
+"""Which operations are about the settings of functions, and who may use them? Wired from Parts."""
+
+from hearth.api.operation import Operation, Permits
+from hearth.api.operations import (
+    code_signing,
+    event_invoke,
+    function_urls,
+    functions,
+    permissions,
+    runtime_management,
+    tags,
+)
+from hearth.api.operations.functions import CodeLocation
+from hearth.app.choices import new_id
+from hearth.app.parts import Parts
+from hearth.control.code_signing import CodeSigning
+from hearth.control.event_invoke import EventInvokeConfigs
+from hearth.control.function_urls import FunctionUrls
+from hearth.control.permissions import Permissions
+from hearth.control.tags import Tagging
+from hearth.model.ids import Caller, FunctionKey
+
+
+def function_operations(parts: Parts, code_location: CodeLocation) -> tuple[Operation, ...]:
+    """Functions themselves, with what GetFunction shows of their settings."""
+    tagging = Tagging(parts.documents)
+    return functions.operations(
+        parts.functions,
+        code_location,
+        parts.reserved.get,
+        tags_of=lambda version: tagging.of_function(parts.replica.get(version.key) or version),
+        signing=_signing(parts),
+    )
+
+
+def setting_operations(parts: Parts) -> tuple[Operation, ...]:
+    """Tags, permissions, code signing, and what asynchronous invokes and URLs are set to."""
+    documents, clock, signing = parts.documents, parts.clock, _signing(parts)
+    events = EventInvokeConfigs(documents, clock, parts.functions.get)
+    urls = FunctionUrls(documents, clock, new_id, address=None)
+    return (
+        *tags.operations(parts.functions, Tagging(documents), signing.tagged),
+        *event_invoke.operations(parts.functions, events),
+        *function_urls.operations(parts.functions, urls),
+        *runtime_management.operations(parts.functions),
+        *code_signing.operations(parts.functions, signing),
+        *permissions.operations(parts.functions, Permissions(documents)),
+    )
+
+
+def policies(parts: Parts) -> Permits:
+    """What the control plane asks before it does anything to a function."""
+    permissions = Permissions(parts.documents)
+
+    def permits(caller: Caller, key: FunctionKey, qualifier: str | None, action: str) -> bool:
+        latest = parts.replica.get(key)
+        if latest is None:
+            return caller.account == key.account
+        return permissions.permits(caller, latest, qualifier, action)
+
+    return permits
+
+
+def _signing(parts: Parts) -> CodeSigning:
+    documents = parts.documents
+    return CodeSigning(documents, parts.replica, Tagging(documents), parts.clock, new_id)
