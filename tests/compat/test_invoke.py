@@ -61,7 +61,7 @@ def handler(event, context):
 @pytest.fixture(scope="module")
 def client(platform: Platform) -> "LambdaClient":
     client = platform.client()
-    create(client, "many", MANY, Timeout=2, MemorySize=128)
+    create(client, "many", MANY, Timeout=10, MemorySize=512)
     return client
 
 
@@ -88,7 +88,7 @@ def test_an_answer_its_log_and_its_request_id(client: "LambdaClient") -> None:
         rf"handling {{'n': 1}}\n"
         rf"END RequestId: {request}\n"
         rf"REPORT RequestId: {request}\tDuration: [\d.]+ ms\tBilled Duration: \d+ ms\t"
-        rf"Memory Size: 128 MB\tMax Memory Used: [1-9]\d* MB\t",
+        rf"Memory Size: 512 MB\tMax Memory Used: [1-9]\d* MB\t",
         got["log"],
     )
 
@@ -97,12 +97,12 @@ def test_the_context_is_lambdas(client: "LambdaClient") -> None:
     context = base64.b64encode(json.dumps({"custom": {"k": "v"}}).encode()).decode()
     got = invoke(client, {"do": "context"}, ClientContext=context)
     payload = got["payload"]
-    assert 0 < payload.pop("left") <= 2000
+    assert 0 < payload.pop("left") <= 10_000
     assert payload == {
         "name": "many",
         "version": "$LATEST",
         "arn": "arn:aws:lambda:us-east-1:000000000000:function:many",
-        "memory": "128",
+        "memory": "512",
         "request": got["request"],
         "group": "/aws/lambda/many",
         "client": {"k": "v"},
@@ -121,11 +121,12 @@ def test_an_exception_is_an_unhandled_error_with_its_trace(client: "LambdaClient
 
 
 def test_a_timeout_kills_and_is_told_in_lambdas_words(client: "LambdaClient") -> None:
-    got = invoke(client, {"do": "sleep", "s": 30})
+    create(client, "sleepy", MANY, Timeout=1, MemorySize=512)
+    got = invoke(client, {"do": "sleep", "s": 30}, "sleepy")
     assert got["error"] == "Unhandled"
     assert got["payload"] == {
         "errorType": "Sandbox.Timedout",
-        "errorMessage": f"RequestId: {got['request']} Error: Task timed out after 2.00 seconds",
+        "errorMessage": f"RequestId: {got['request']} Error: Task timed out after 1.00 seconds",
     }
     assert re.search(r"REPORT .*\tStatus: timeout\n$", got["log"])
 

@@ -1,1 +1,1 @@
-"""First-class fakes: classes with behaviour, which pass the same contract suites as the real ones."""
+"""First-class fakes: classes with behaviour, which pass the contract suites of the real ones."""

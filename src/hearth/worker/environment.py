@@ -1,15 +1,17 @@
 """What happens in one execution environment? Init, invokes one after another, resets, the end.
 
-    start()      the Init phase: at most 10 s. A failed one is tried again by the first invoke.
+    start()      the Init phase, within its limit. A failed one is tried again by the first invoke.
     run(i)       START, the event, the answer, END and REPORT
     stop()       the sandbox is gone
 
 The environment is free only when the runtime asks for its next event, and then `released(True)`
 is called. The caller is answered at that moment too, or ANSWER_WITHIN_S after the runtime's answer
 if that comes first: a runtime takes some 50 µs to ask again, and a caller who was told before would
-send the next invoke to an environment that is not free yet, at twice the work. A failure (crash, exit,
-timeout, out of memory, init error, oversized response) answers the caller, ends the process and
-leaves the environment RESET: the next invoke initialises it again, inside its own timeout.
+send the next invoke to an environment that is not free yet, at twice the work.
+
+A failure (crash, exit, timeout, out of memory, init error, oversized response) answers the caller,
+ends the process and leaves the environment RESET: the next invoke initialises it again, inside its
+own timeout.
 Nothing on the way of a warm invoke makes a task, touches a disk or waits for another process than
 the runtime. Source: https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html
 """
@@ -137,7 +139,7 @@ class ExecutionEnvironment:
             self._lines.append(self._launch.init_line.encode())  # never part of a tail
         self._sandbox.limit_cpu(None)  # Lambda gives init all the CPU it wants
         began_s = self._clock.monotonic_s()
-        failure = await self._initialise(limits.INIT_TIMEOUT_S)
+        failure = await self._initialise(self.function.init_timeout_s)
         took_s = self._clock.monotonic_s() - began_s
         if self.lifecycle.state is not State.STARTING:
             return  # stopped meanwhile

@@ -16,11 +16,12 @@ from _socket import AF_INET, IPPROTO_TCP, SOCK_STREAM, TCP_NODELAY, socket
 
 ROOT = b"/2018-06-01/runtime/invocation/"
 READ_BYTES = 65536
+_DEADLINE = "Lambda-Runtime-Deadline-Ms"
 _HEADERS = {
     b"lambda-runtime-aws-request-id": "Lambda-Runtime-Aws-Request-Id",
     b"lambda-runtime-trace-id": "Lambda-Runtime-Trace-Id",
     b"lambda-runtime-invoked-function-arn": "Lambda-Runtime-Invoked-Function-Arn",
-    b"lambda-runtime-deadline-ms": "Lambda-Runtime-Deadline-Ms",
+    b"lambda-runtime-deadline-ms": _DEADLINE,
     b"lambda-runtime-client-context": "Lambda-Runtime-Client-Context",
     b"lambda-runtime-cognito-identity": "Lambda-Runtime-Cognito-Identity",
     b"lambda-runtime-aws-tenant-id": "Lambda-Runtime-Aws-Tenant-Id",
@@ -49,8 +50,13 @@ class _Connection:
                 connection.sendall(body)
             return self._receive(connection)
         except BaseException:
-            self._socket = None  # what is on the way belongs to nobody now
+            self.close()  # what is on the way belongs to nobody now
             raise
+
+    def close(self) -> None:
+        connection, self._socket = self._socket, None
+        if connection is not None:
+            connection.close()
 
     def _connect(self) -> socket:
         host, _, port = os.environ["AWS_LAMBDA_RUNTIME_API"].rpartition(":")
@@ -92,8 +98,8 @@ def initialize_client(user_agent: str) -> None:
     _connection.agent = user_agent.encode("latin-1")
 
 
-def next() -> tuple[str, dict[str, str]]:  # noqa: A001 - AWS's name
-    """The next event's text and headers; waits for it."""
+def next() -> tuple[str, dict[str, str | int]]:  # noqa: A001 - AWS's name
+    """The next event's text and headers, of which the deadline is a number; waits for it."""
     request = b"GET %snext HTTP/1.1\r\nHost: runtime\r\nUser-Agent: %s\r\n\r\n" % (
         ROOT,
         _connection.agent,
@@ -101,12 +107,13 @@ def next() -> tuple[str, dict[str, str]]:  # noqa: A001 - AWS's name
     status, body = _connection.exchange(request)
     if status != 200:
         raise RuntimeError("Failed to get next")
-    headers = {}
+    headers: dict[str, str | int] = {}
     for line in _connection.head.split(b"\r\n")[1:]:
         name, _, value = line.partition(b":")
         known = _HEADERS.get(name.lower())
         if known is not None:
             headers[known] = value.strip().decode("latin-1")
+    headers[_DEADLINE] = int(headers[_DEADLINE])
     return body.decode(), headers
 
 
