@@ -57,6 +57,7 @@ async def born_in(group: Path) -> tuple[str, list[str]]:
         bwrap=str(bwrap.program),
         libraries=[str(library) for library in bwrap.libraries],
         seccomp=str(Path(profile.__file__).parent / f"{platform.machine()}.bpf"),
+        cgroups=[],
     )
     exits: asyncio.Queue[ExitEvent] = asyncio.Queue()
     try:

@@ -67,6 +67,16 @@ def test_v1_limits_memory_and_tmp_together_without_swap(tmp_path: Path) -> None:
     )
 
 
+def test_without_a_pids_controller_the_namespace_limits_processes(tmp_path: Path) -> None:
+    assert v1_cell(tmp_path / "with").entry.processes_in_namespace is None
+    v1_cell(tmp_path / "v1")
+    v1 = CgroupV1Cell({"memory": tmp_path / "v1/memory"}, BOUNDS, lambda: 0)
+    assert v1.entry.processes_in_namespace == 1024
+    v2_cell(tmp_path / "v2")
+    v2 = CgroupV2Cell(tmp_path / "v2", {"memory"}, BOUNDS, lambda: 0)
+    assert v2.entry.processes_in_namespace == 1024
+
+
 def test_v1_caps_the_cpu_and_takes_the_cap_off(tmp_path: Path) -> None:
     cell = v1_cell(tmp_path)
     assert read(tmp_path / "cpu/cpu.cfs_period_us") == "20000"

@@ -63,6 +63,10 @@ class CgroupV1:
                 directory.rmdir()
             raise
 
+    @property
+    def directories(self) -> tuple[str, ...]:
+        return tuple(str(group) for group in dict.fromkeys(self._groups.values()))
+
     def close(self) -> None:
         for group in dict.fromkeys(self._groups.values()):
             group.rmdir()
@@ -85,7 +89,10 @@ class CgroupV1Cell:
         if "cpu" in cells:
             files.write(cells["cpu"] / "cpu.cfs_period_us", CPU_PERIOD_US)
         directories = dict.fromkeys(cells.values())
-        self.entry = Entry(cgroup_tasks=tuple(str(cell / "tasks") for cell in directories))
+        self.entry = Entry(
+            cgroup_tasks=tuple(str(cell / "tasks") for cell in directories),
+            processes_in_namespace=None if "pids" in cells else bounds.processes_max,
+        )
 
     def began(self, pid: int) -> None:
         del pid  # all of them are in the cgroup

@@ -61,6 +61,10 @@ class CgroupV2:
             directory.rmdir()
             raise
 
+    @property
+    def directories(self) -> tuple[str, ...]:
+        return (str(self._group),)
+
     def close(self) -> None:
         self._group.rmdir()
 
@@ -80,7 +84,10 @@ class CgroupV2Cell:
         files.write_if_there(directory / "memory.oom.group", 1)
         if "pids" in controllers:
             files.write(directory / "pids.max", bounds.processes_max + _OWN_PROCESSES)
-        self.entry = Entry(cgroup_directory=str(directory))
+        self.entry = Entry(
+            cgroup_directory=str(directory),
+            processes_in_namespace=None if "pids" in controllers else bounds.processes_max,
+        )
 
     def began(self, pid: int) -> None: ...
 

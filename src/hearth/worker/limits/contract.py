@@ -39,7 +39,8 @@ class Entry:
     """v2: it is born in this."""
     rlimits: tuple[tuple[int, int], ...] = ()
     processes_in_namespace: int | None = None
-    """RLIMIT_NPROC, set inside the new user namespace."""
+    """RLIMIT_NPROC, where no cgroup counts processes. To be set inside the new user namespace: it
+    counts those of a uid in a namespace, and outside others may have the same uid."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +95,11 @@ class Limits(Protocol):
 
     @property
     def cpu(self) -> str: ...
+
+    @property
+    def directories(self) -> tuple[str, ...]:
+        """Where the cells are made; what is to be removed if this process cannot."""
+        ...
 
     def create(self, name: str, bounds: Bounds, tmp_used: Callable[[], int]) -> Cell:
         """Raises OSError. `tmp_used` tells the bytes in the sandbox's /tmp."""

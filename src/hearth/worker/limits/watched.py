@@ -28,6 +28,7 @@ class Watched:
 
     memory = "watched (no cgroup delegated)"
     cpu = ""
+    directories: tuple[str, ...] = ()
 
     def __init__(self, proc: Path = Path("/proc")) -> None:
         self._proc = proc

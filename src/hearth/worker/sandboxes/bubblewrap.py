@@ -164,6 +164,7 @@ class BubblewrapBackend:
                     bwrap=str(bwrap.program),
                     libraries=[str(library) for library in bwrap.libraries],
                     seccomp=str(seccomp),
+                    cgroups=list(self._limits.directories) if self._limits else [],
                 )
                 self._launcher, opened = await Launcher.open(order, self._exited, self._lost)
                 self._own_uids(opened)
@@ -171,7 +172,7 @@ class BubblewrapBackend:
 
     def _own_uids(self, opened: Opened) -> None:
         if opened.own_uids and self._uids is None:
-            self._uids = Uids(opened.uid_first, opened.uid_count)
+            self._uids = Uids(opened.uid_first, opened.uid_count, self._instance)
 
     def _whose_uid(self) -> str:
         return "own uid" if self._uids else f"uid {os.getuid()}, as Hearth itself"

@@ -37,7 +37,6 @@ log = Log("sandboxes")
 
 _KILLED: Final = Exit(ExitKind.SIGNALED, signal.SIGKILL)
 _SIGNAL_CODES: Final = range(128 + 1, 128 + 65)  # how bubblewrap tells of a signal, as shells do
-_OWN_PROCESSES: Final = 4
 _MEMLOCK_BYTES: Final = 64 << 10  # Lambda's
 # Not 0: with 0 a core dump still goes to a handler that the host's core_pattern pipes it to, which
 # runs as the host's root. 1 is the value at which the kernel dumps nothing at all.
@@ -207,19 +206,15 @@ class BubblewrapSandbox:
             cgroup_tasks=list(entry.cgroup_tasks),
             cgroup_directory=entry.cgroup_directory,
             rlimits=[*self._rlimits(), *map(list, entry.rlimits)],
-            # Under a uid of its own the plain limit counts right.
-            processes_in_namespace=entry.processes_in_namespace if self._own.uid is None else None,
+            processes_in_namespace=entry.processes_in_namespace,
         )
 
     def _rlimits(self) -> list[list[int]]:
-        rlimits = [
+        return [
             [resource.RLIMIT_NOFILE, self._spec.files_max],
             [resource.RLIMIT_CORE, _CORE_BYTES],
             [resource.RLIMIT_MEMLOCK, _MEMLOCK_BYTES],
         ]
-        if self._own.uid is not None:
-            rlimits.append([resource.RLIMIT_NPROC, self._spec.processes_max + _OWN_PROCESSES])
-        return rlimits
 
 
 def _check(program: Program) -> None:

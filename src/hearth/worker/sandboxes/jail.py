@@ -155,7 +155,7 @@ def _restrict(order: StartOrder, parent: int) -> None:
         os.setgroups([])
         os.setresgid(order.uid, order.uid, order.uid)
         os.setresuid(order.uid, order.uid, order.uid)
-    linux.die_with_parent()
+    linux.die_with_parent(signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)  # it died before the line above
 

@@ -30,7 +30,7 @@ from typing import Any, NoReturn
 if __name__ == "__main__":  # executed by path, without site-packages: find our own package
     sys.path.append(str(Path(__file__).resolve().parents[3]))
 
-from hearth.worker.sandboxes import jail, linux, messages
+from hearth.worker.sandboxes import jail, linux, messages, stub
 from hearth.worker.sandboxes.arguments import Root
 from hearth.worker.sandboxes.messages import (
     BoxOrder,
@@ -317,24 +317,24 @@ def _close(*fds: int | None) -> None:
 
 
 def main() -> NoReturn:
+    worker = os.getppid()
     control = socket.socket(fileno=int(sys.argv[1]))
     control.setblocking(True)
     message, _ = messages.receive(control)
     if message is None:
         os._exit(0)
+    order = OpenOrder(**message["order"])
     try:
         own_uids = enter_own_namespaces()
-        linux.die_with_parent()
         launcher = os.fork()
     except OSError as error:
         messages.send(control, {"id": message["id"], "error": str(error)})
         os._exit(1)
-    if launcher != 0:
-        control.close()  # so that the worker sees the end of the launcher proper
-        os.waitpid(launcher, 0)
-        os._exit(0)
-    linux.die_with_parent()
-    serve(control, message["id"], OpenOrder(**message["order"]), own_uids=own_uids)
+    if launcher == 0:
+        linux.die_with_parent(signal.SIGKILL)
+        serve(control, message["id"], order, own_uids=own_uids)
+    control.close()  # so that the worker sees the end of the launcher proper
+    stub.wait_and_clean(launcher, worker, order.cgroups)
 
 
 def serve(control: socket.socket, number: int, order: OpenOrder, *, own_uids: bool) -> NoReturn:

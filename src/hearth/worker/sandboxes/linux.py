@@ -101,11 +101,9 @@ def pivot_root(new_root: str, put_old: str) -> None:
     )
 
 
-def die_with_parent() -> None:
-    """Be killed when the parent's thread ends. Forgotten at a change of uid: call it after."""
-    _check(
-        _libc.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL), 0, 0, 0), "PR_SET_PDEATHSIG"
-    )
+def die_with_parent(number: int) -> None:
+    """Get this signal when the parent's thread ends. A change of uid forgets it: call it after."""
+    _check(_libc.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(number), 0, 0, 0), "PR_SET_PDEATHSIG")
 
 
 def join_new_session_keyring() -> None:

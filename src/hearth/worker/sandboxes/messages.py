@@ -35,6 +35,8 @@ class OpenOrder:
     bwrap: str
     libraries: list[str]
     seccomp: str
+    cgroups: list[str]
+    """To be removed, with their children, if the worker dies and cannot do it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
