@@ -9,9 +9,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fakes.control import function_key
-from hearth.control.records import UnreadableRecord, decode, encode, entry_key
+from hearth.control.records import (
+    UnreadableRecord,
+    decode,
+    decode_function,
+    encode,
+    encode_function,
+    entry_key,
+    version_entry_key,
+    version_place,
+)
 from hearth.control.records import function_key as key_of
-from hearth.model.functions import Architecture, Code, FunctionVersion, State, UpdateStatus
+from hearth.model.functions import (
+    Alias,
+    Architecture,
+    Code,
+    Function,
+    FunctionVersion,
+    State,
+    UpdateStatus,
+)
 
 FUNCTION = FunctionVersion(
     key=function_key("my-Function_1"),
@@ -96,3 +113,41 @@ def test_a_key_has_one_token_for_each_part() -> None:
 @pytest.mark.parametrize("name", ["", "a.b", "a b", "*", ">", "a\n", "é", "$LATEST"])
 def test_a_name_that_is_no_token_has_no_key(name: str) -> None:
     assert entry_key(function_key(name)) is None
+
+
+PUBLISHED = Function(
+    latest=FUNCTION,
+    last_number=12,
+    last_description="d",
+    versions={"3": "a1", "12": "b2"},
+    aliases={
+        "live": Alias(
+            key=FUNCTION.key,
+            name="live",
+            version="3",
+            description="é",
+            weights={"12": 0.1},
+            revision_id="r",
+        )
+    },
+    write_id="w",
+)
+
+
+def test_every_member_of_what_was_published_survives() -> None:
+    assert decode_function(encode_function(PUBLISHED)) == PUBLISHED
+    assert decode(encode_function(PUBLISHED)) == FUNCTION
+    plain = {f.name for f in fields(PUBLISHED) if getattr(PUBLISHED, f.name) == f.default}
+    assert plain == set(), "give the new member a value here that is not its default"
+
+
+def test_a_function_of_the_first_format_has_published_nothing() -> None:
+    assert decode_function(FIRST) == Function(latest=decode(FIRST))
+
+
+def test_a_version_has_a_key_below_its_function() -> None:
+    entry = version_entry_key(FUNCTION.key, "a1-b2")
+    assert entry == "fn.123456789012.eu-central-1.my-Function_1.ver.a1-b2"
+    assert version_place(entry) == (FUNCTION.key, "a1-b2")
+    assert key_of(entry) is None
+    assert version_place("fn.a.b.c") is version_place("fn.a.b.c.doc.e") is None
