@@ -321,6 +321,11 @@ done
         ({"x": "1"}, (), "Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]"),
         ({"bootstrap": "#!/bin/sh"}, (), "fork/exec /var/task/bootstrap: permission denied"),
         ({"bootstrap": "text"}, ("bootstrap",), "fork/exec /var/task/bootstrap: exec format error"),
+        (
+            {"bootstrap": "#!/no/such/shell"},
+            ("bootstrap",),
+            "fork/exec /var/task/bootstrap: no such file or directory",
+        ),
     ],
 )
 def test_a_custom_runtime_without_a_usable_bootstrap_says_so(

@@ -11,7 +11,12 @@ from hearth.base.http1 import HttpLimits, HttpRefusal, HttpServer
 from hearth.base.jobs import Jobs
 from hearth.model import limits
 from hearth.worker.output import Output
-from hearth.worker.report import Failure, exit_failure, timeout_failure
+from hearth.worker.report import (
+    Failure,
+    exit_failure,
+    never_executed_failure,
+    timeout_failure,
+)
 from hearth.worker.runtime_api import Event, RuntimeApi, RuntimeEvents
 from hearth.worker.sandboxes.contract import Program, Sandbox
 
@@ -49,9 +54,11 @@ class RunningProgram:
         self._server = HttpServer(self.api.handle, API_LIMITS, on_error=self._refused)
         self._output: Output | None = None
         self._watch: asyncio.Task[None] | None = None
+        self._entry_point = ""
 
     async def start(self, program: Program) -> None:
         """Raises SandboxFailed."""
+        self._entry_point = program.argv[0]
         channels = await self._sandbox.start(program)
         self._output = Output((channels.stdout, channels.stderr), self._events.program_wrote)
         self._watch = self._jobs.spawn(self._wait(), name=f"watch-{self._sandbox.id}")
@@ -77,8 +84,12 @@ class RunningProgram:
 
     async def _wait(self) -> None:
         exit_ = await self._sandbox.wait()
-        if self._watch is not None:
-            self._events.program_exited(self, exit_failure(exit_))
+        if self._watch is None:
+            return
+        failure = (
+            exit_failure(exit_) if exit_.executed else never_executed_failure(self._entry_point)
+        )
+        self._events.program_exited(self, failure)
 
     def _refused(self, refusal: HttpRefusal) -> tuple[int, list[tuple[str, str]], bytes]:
         if refusal.status == 413:

@@ -79,6 +79,13 @@ def exit_failure(exit_: Exit) -> Failure:
     )
 
 
+def never_executed_failure(path: str) -> Failure:
+    """The kernel refused to execute the entry point: most often, its interpreter is not there."""
+    return Failure(
+        "error", "Runtime.InvalidEntrypoint", f"fork/exec {path}: no such file or directory"
+    )
+
+
 def timeout_failure(timeout_s: float) -> Failure:
     return Failure("timeout", "Sandbox.Timedout", f"Task timed out after {timeout_s:.2f} seconds")
 
