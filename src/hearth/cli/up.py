@@ -8,6 +8,7 @@ second one ends it at once; what it started dies with it.
 
 import asyncio
 import os
+import resource
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -86,10 +87,17 @@ up = click.Command(
 )
 
 
+def _allow_open_files() -> None:
+    """As many as we may have: each sandbox holds four, each client one."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def serve(platform: Platform, settings: Settings, ready: Callable[[str], None]) -> None:
     """Run the platform until a signal stops it. Raises StartRefused; Failure after a crash."""
     clock = SystemClock()
     surroundings = read_surroundings()
+    _allow_open_files()
 
     def announce(endpoint: str) -> None:
         started = clock.utc().isoformat(timespec="seconds")
