@@ -1,5 +1,6 @@
 """Settings of functions as boto3 sees them: the positive paths, and AWS's texts of refusals."""
 
+import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -195,6 +196,44 @@ def test_a_runtime_is_updated_with_the_machine_and_not_otherwise(
         FunctionName=arn,
         UpdateRuntimeOn="FunctionUpdate",
     ) == ("UpdateRuntimeOn FunctionUpdate is not supported by this version of Hearth.")
+
+
+def test_a_recursive_loop_ends_after_sixteen_runs(platform: Platform) -> None:
+    """A function that calls itself sends its trace header along, as AWS's SDKs do."""
+    client = platform.client()
+    code = "import os\ndef handler(event, context):\n    return os.environ['_X_AMZN_TRACE_ID']\n"
+    create(client, "looping", code)
+    trace = "Root=1-65000000-000000000000000000000000"
+
+    def with_trace(request: Any, **_more: Any) -> None:
+        request.headers["X-Amzn-Trace-Id"] = trace
+
+    client.meta.events.register("before-sign.lambda.Invoke", with_trace)
+    config = client.get_function_recursion_config(FunctionName="looping")
+    assert config["RecursiveLoop"] == "Terminate"
+    for _run in range(16):
+        answer = client.invoke(FunctionName="looping")
+        trace = json.loads(answer["Payload"].read())
+    assert trace.startswith("Root=1-65000000-000000000000000000000000;Lineage=")
+    text = refused("RecursiveInvocationException", client.invoke, FunctionName="looping")
+    assert text.startswith("Lambda has detected your function being invoked in a recursive loop")
+    put = client.put_function_recursion_config(FunctionName="looping", RecursiveLoop="Allow")
+    assert put["RecursiveLoop"] == "Allow"
+    assert client.invoke(FunctionName="looping")["StatusCode"] == 200
+    client.delete_function(FunctionName="looping")
+
+
+def test_a_wrong_recursive_loop_is_refused_in_aws_words(client: "LambdaClient", arn: str) -> None:
+    wrong: Any = "InvalidValue"
+    assert refused(
+        "ValidationException",
+        client.put_function_recursion_config,
+        FunctionName=arn,
+        RecursiveLoop=wrong,
+    ) == (
+        "1 validation error detected: Value 'InvalidValue' at 'recursiveLoop' failed to satisfy "
+        "constraint: Member must satisfy enum value set: [Terminate, Allow]"
+    )
 
 
 def signing_config(client: "LambdaClient", policy: Literal["Warn", "Enforce"], **more: Any) -> str:

@@ -53,10 +53,14 @@ class FunctionTable(dict[FunctionKey, FunctionVersion]):
     def __init__(self, *functions: FunctionVersion, seed: int = 1) -> None:
         super().__init__({function.key: function for function in functions})
         self.draw = random.Random(seed).random
+        self.loops: set[FunctionKey] = set()
         self._qualified: dict[tuple[FunctionKey, str], FunctionVersion | Alias] = {}
 
     def permits(self, caller: Caller, latest: FunctionVersion, _qualifier: str | None, /) -> bool:
         return caller.account == latest.key.account
+
+    def may_loop(self, latest: FunctionVersion, /) -> bool:
+        return latest.key in self.loops
 
     def publish(self, published: FunctionVersion | Alias) -> None:
         name = published.name if isinstance(published, Alias) else published.version

@@ -39,6 +39,7 @@ ELEMENTS_MAY_BE_NULL: Final = frozenset({"SecurityGroupIds"})
 """Lists whose elements' constraints do not end in `Member must not be null`."""
 
 ENUM_ORDERS: Final = {
+    "RecursiveLoop": ("Terminate", "Allow"),
     "EventSourcePosition": ("LATEST", "AT_TIMESTAMP", "TRIM_HORIZON"),
 }
 """Value sets that are printed in another order than that of Java's hashes."""

@@ -45,6 +45,7 @@ from hearth.control.functions import Functions
 from hearth.control.leftovers import Leftovers
 from hearth.control.packages import Packages
 from hearth.control.permissions import Permissions
+from hearth.control.recursion import Recursions
 from hearth.control.replica import Replica
 from hearth.control.sweeper import Sweeper
 from hearth.counting.counter import Counter
@@ -172,7 +173,12 @@ async def _build(settings: Settings, surroundings: Surroundings, stack: AsyncExi
     replica.on_qualified(retirement.qualified)
     workers = {worker.id: worker}
     permissions = Permissions(documents)
-    catalog = Catalog(replica, permissions.permits_invoke, secrets.SystemRandom().random)
+    catalog = Catalog(
+        replica,
+        permissions.permits_invoke,
+        Recursions(documents).may_loop,
+        secrets.SystemRandom().random,
+    )
     return Parts(
         clock=clock,
         jobs=jobs,

@@ -7,6 +7,7 @@ from hearth.api.operations import (
     function_urls,
     functions,
     permissions,
+    recursion,
     runtime_management,
     tags,
 )
@@ -17,6 +18,7 @@ from hearth.control.code_signing import CodeSigning
 from hearth.control.event_invoke import EventInvokeConfigs
 from hearth.control.function_urls import FunctionUrls
 from hearth.control.permissions import Permissions
+from hearth.control.recursion import Recursions
 from hearth.control.tags import Tagging
 from hearth.model.ids import Caller, FunctionKey
 
@@ -43,6 +45,7 @@ def setting_operations(parts: Parts) -> tuple[Operation, ...]:
         *event_invoke.operations(parts.functions, events),
         *function_urls.operations(parts.functions, urls),
         *runtime_management.operations(parts.functions),
+        *recursion.operations(parts.functions, Recursions(documents)),
         *code_signing.operations(parts.functions, signing),
         *permissions.operations(parts.functions, Permissions(documents)),
     )

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from hearth.base.clock import Clock
+from hearth.frontend.lineage import with_run
 from hearth.frontend.resolve import Functions, resolve
 from hearth.frontend.turns import Lease, Turns
 from hearth.frontend.visit import Visit
@@ -125,6 +126,6 @@ class Invoker:
             invoked_arn=arn,
             payload=call.payload,
             client_context=call.client_context,
-            trace_id=call.trace_id or self._new_trace_id(),
+            trace_id=with_run(call.trace_id or self._new_trace_id(), function.key),
             log_tail=call.log_tail,
         )

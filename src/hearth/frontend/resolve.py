@@ -16,6 +16,7 @@ https://docs.aws.amazon.com/lambda/latest/dg/functions-states.html
 from collections.abc import Callable
 from typing import Protocol
 
+from hearth.frontend.lineage import RUNS_MAX, runs_so_far, stopped
 from hearth.model.errors import (
     AccessDenied,
     InvalidParameterValue,
@@ -49,18 +50,29 @@ class Functions(Published, Protocol):
         """See Permits."""
         ...
 
+    def may_loop(self, latest: FunctionVersion, /) -> bool:
+        """May one chain of requests run the function more often than RUNS_MAX?"""
+        ...
+
     def draw(self) -> float:
         """At least 0, less than 1."""
         ...
 
 
 class Catalog:
-    """Functions of a local copy, their policies, and a source of chance."""
+    """Functions of a local copy, what is known beside them, and a source of chance."""
 
-    __slots__ = ("_draw", "get", "permits", "qualified")
+    __slots__ = ("_draw", "get", "may_loop", "permits", "qualified")
 
-    def __init__(self, published: Published, permits: Permits, draw: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        published: Published,
+        permits: Permits,
+        may_loop: Callable[[FunctionVersion], bool],
+        draw: Callable[[], float],
+    ) -> None:
         self.permits = permits
+        self.may_loop = may_loop
         self.get = published.get  # bound once: each invoke asks
         self.qualified = published.qualified
         self._draw = draw
@@ -73,7 +85,8 @@ def resolve(call: InvokeCall, functions: Functions) -> tuple[FunctionVersion, st
     """The version to run and the ARN as the caller addressed it.
 
     Raises ResourceNotFound, AccessDenied (a policy denies it, or none lets another account),
-    ResourceConflict (the function is not Active), InvalidParameterValue (two different qualifiers).
+    ResourceConflict (the function is not Active), InvalidParameterValue (two different qualifiers),
+    RecursiveInvocation.
     """
     reference = call.reference
     caller = call.caller
@@ -104,6 +117,8 @@ def resolve(call: InvokeCall, functions: Functions) -> tuple[FunctionVersion, st
             "The operation cannot be performed at this time. "
             f"The function is currently in the following state: {function.state}"
         )
+    if runs_so_far(call.trace_id, key) >= RUNS_MAX and not functions.may_loop(latest):
+        raise stopped()
     return function, key.arn(qualifier)
 
 

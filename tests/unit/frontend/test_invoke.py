@@ -10,6 +10,7 @@ from fakes.invokes import CALLER, FunctionTable, function_version, invoke_call
 from fakes.virtual_time import VirtualClock, run_in_virtual_time
 from hearth.counting.counter import Counter
 from hearth.frontend.invoke import Invoker
+from hearth.frontend.lineage import with_run
 from hearth.frontend.turns import TURN_WAIT_S_MAX, Turns
 from hearth.model.errors import InternalFailure, ResourceNotFound, TooManyRequests
 from hearth.model.functions import FunctionVersion
@@ -103,7 +104,7 @@ def test_the_invocation_carries_what_the_caller_sent() -> None:
             invoked_arn=F.key.arn("$LATEST"),
             payload=b"[1]",
             client_context='{"a": 1}',
-            trace_id="given",
+            trace_id=with_run("given", F.key),
             log_tail=True,
         )
     ]
@@ -112,7 +113,7 @@ def test_the_invocation_carries_what_the_caller_sent() -> None:
 def test_an_invoke_without_a_trace_id_gets_one() -> None:
     scene = Scene()
     run_in_virtual_time(scene.invoker.invoke(invoke_call()))
-    assert scene.worker.ran[0].trace_id == "made here"
+    assert scene.worker.ran[0].trace_id == with_run("made here", F.key)
 
 
 def test_lease_and_sandbox_are_finishing_until_the_worker_releases_them() -> None:
