@@ -61,6 +61,11 @@ class ResourceNotFound(ServiceError):
     status = 404
 
 
+class ProvisionedConcurrencyConfigNotFound(ServiceError):
+    code = "ProvisionedConcurrencyConfigNotFoundException"
+    status = 404
+
+
 class ResourceConflict(ServiceError):
     code = "ResourceConflictException"
     status = 409
@@ -106,6 +111,13 @@ class InvalidRuntime(ServiceError):
     """At invoke: this machine has no such runtime."""
 
     code = "InvalidRuntimeException"
+    status = 502
+
+
+class InitFailed(ServiceError):
+    """The function's own Init phase failed, where its environment was to be kept initialised."""
+
+    code = "ServiceException"
     status = 502
 
 

@@ -31,6 +31,13 @@ class Architecture(StrEnum):
     ARM64 = "arm64"
 
 
+class Initialization(StrEnum):
+    """Why an environment is initialised, as AWS_LAMBDA_INITIALIZATION_TYPE has it."""
+
+    ON_DEMAND = "on-demand"
+    PROVISIONED = "provisioned-concurrency"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Code:
     """A package, by content. `sha256` is lower-case hex; AWS shows the same digest in base64."""
@@ -70,6 +77,8 @@ class FunctionVersion:
     """Changes with every write; what callers compare and swap on."""
     instance_id: str
     """Made at create, kept for life: tells a function from an earlier one of the same name."""
+    initialization: Initialization = Initialization.ON_DEMAND
+    """Of one environment, when a worker is asked to start it; never stored."""
 
     @property
     def arn(self) -> str:
@@ -79,6 +88,13 @@ class FunctionVersion:
     @property
     def qualified_arn(self) -> str:
         return self.key.arn(self.version)
+
+    @property
+    def init_timeout_s(self) -> float:
+        """How long the Init phase of an environment may take."""
+        if self.initialization is Initialization.PROVISIONED:
+            return max(limits.PROVISIONED_INIT_TIMEOUT_S_MIN, float(self.timeout_s))
+        return limits.INIT_TIMEOUT_S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,6 +29,8 @@ TIMEOUT_S_MIN: Final = 1
 TIMEOUT_S_MAX: Final = 900
 TIMEOUT_S_DEFAULT: Final = 3
 INIT_TIMEOUT_S: Final = 10.0
+PROVISIONED_INIT_TIMEOUT_S_MIN: Final = 130.0
+"""Or the function's own timeout, if that is longer."""
 
 TMP_MB_MIN: Final = 512
 TMP_MB_MAX: Final = 10_240

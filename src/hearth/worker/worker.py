@@ -12,14 +12,15 @@ from typing import Protocol
 from hearth.base.clock import Clock
 from hearth.base.jobs import Jobs
 from hearth.base.log import Log
-from hearth.model.errors import InternalFailure
-from hearth.model.functions import FunctionVersion
+from hearth.model.errors import InitFailed, InternalFailure
+from hearth.model.functions import FunctionVersion, Initialization
 from hearth.model.ids import SandboxId, WorkerId
 from hearth.model.invocations import Invocation, InvokeResult
 from hearth.model.launch import EntryPointInvalid, RuntimePlan
 from hearth.model.logs import LogGroup, stream_name
 from hearth.model.workers import WorkerLoad
 from hearth.worker.environment import ExecutionEnvironment, Launch
+from hearth.worker.lifecycle import State
 from hearth.worker.report import Failure
 from hearth.worker.sandboxes.contract import (
     Mount,
@@ -103,13 +104,15 @@ class Worker:
         environment all the same: its first invoke tries again and is told.
 
         Raises InvalidRuntime if this machine cannot run the function, InternalFailure if the
-        sandbox could not be made.
+        sandbox could not be made, InitFailed if it was to be kept initialised and is not.
         """
         self._starting[sandbox] = function.memory_mb
         try:
             environment = await self._make(sandbox, function)
             try:
                 await environment.start()
+                if function.initialization is Initialization.PROVISIONED:
+                    _check_initialised(environment)
             except BaseException:
                 await environment.stop()
                 raise
@@ -183,6 +186,12 @@ class Worker:
             id_: Memory(environment.sandbox.usage().memory_bytes, environment.function.memory_mb)
             for id_, environment in self._environments.items()
         }
+
+
+def _check_initialised(environment: ExecutionEnvironment) -> None:
+    """Raises InitFailed."""
+    if environment.lifecycle.state is not State.READY:
+        raise InitFailed("The function's initialisation failed.")
 
 
 class Capacity(Protocol):
