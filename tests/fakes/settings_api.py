@@ -10,6 +10,7 @@ from fakes.control import ACCOUNT, REGION, WAIT_S_MAX, ControlPlane, HandClock, 
 from fakes.function_api import CREATE
 from hearth.api.operation import Operation, OperationRequest, OperationResponse
 from hearth.api.operations import (
+    aliases,
     code_signing,
     event_invoke,
     function_urls,
@@ -45,6 +46,7 @@ class SettingsApi:
         self.plane = plane
         self.documents = Documents(kv, plane.replica, plane.jobs, new_id)
         self.permissions = Permissions(self.documents)
+        plane.functions.aliases.forget = self.documents.delete_qualified
         tagging = Tagging(self.documents)
         signing = CodeSigning(self.documents, plane.replica, tagging, clock, new_id)
         events = EventInvokeConfigs(self.documents, clock, plane.functions.get)
@@ -55,6 +57,7 @@ class SettingsApi:
                 *functions.operations(
                     plane.functions, tags_of=tagging.of_function, signing=signing
                 ),
+                *aliases.operations(plane.functions),
                 *tags.operations(plane.functions, tagging, signing.tagged),
                 *event_invoke.operations(plane.functions, events),
                 *function_urls.operations(plane.functions, urls),

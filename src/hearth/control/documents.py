@@ -38,7 +38,7 @@ from hearth.control.replica import Replica
 from hearth.engine.contract import Conflict, Deleted, EngineUnavailable, Entry, KeyValue
 from hearth.model.errors import InternalFailure, ResourceConflict
 from hearth.model.functions import FunctionVersion
-from hearth.model.ids import AccountId, FunctionKey, FunctionName, Region
+from hearth.model.ids import LATEST, AccountId, FunctionKey, FunctionName, Region
 
 __all__ = ["AccountScope", "Document", "Documents", "Kind", "Owner", "Place"]
 
@@ -194,7 +194,8 @@ class Documents:
             await self.sweep()
 
     async def sweep(self) -> int:
-        """Delete what was without its function at the last sweep and still is; returns how many.
+        """Delete what was without its function, version or alias at the last sweep and still is;
+        returns how many.
 
         Twice, since the two copies are fed by two watches: a document may be heard of before its
         function. Does nothing while either copy is not complete.
@@ -204,7 +205,7 @@ class Documents:
         orphans = {
             (place, held.envelope.instance_id)
             for place, held in self._everything()
-            if place.function is not None and not self._has_function(place, held)
+            if place.function is not None and not self._has_owner(place, held)
         }
         gone = 0
         for place, instance_id in orphans & self._orphans:
@@ -239,11 +240,17 @@ class Documents:
             log.warning("document was not deleted", key=entry_key(place), error=error)
             return False
 
-    def _has_function(self, place: Place, held: _Held) -> bool:
+    def _has_owner(self, place: Place, held: _Held) -> bool:
+        """Is there still the function, and the version or alias of it?"""
         assert place.function is not None
         key = FunctionKey(place.account, place.region, place.function)
         function = self._replica.get(key)
-        return function is not None and function.instance_id == held.envelope.instance_id
+        if function is None or function.instance_id != held.envelope.instance_id:
+            return False
+        if place.qualifier in {None, LATEST}:
+            return True
+        assert place.qualifier is not None
+        return self._replica.qualified(key, place.qualifier) is not None
 
     def _everything(self) -> list[tuple[Place, _Held]]:
         return [

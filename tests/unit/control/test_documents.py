@@ -180,6 +180,19 @@ def test_a_sweep_takes_what_was_twice_without_its_function_and_no_more() -> None
     play(scenario)
 
 
+def test_a_sweep_takes_what_a_version_or_an_alias_left() -> None:
+    async def scenario(here: World, _there: World, _engine: MemoryEngine) -> None:
+        f = function()
+        await here.store.create(f)
+        for qualifier in (None, "$LATEST", "7", "gone"):
+            await here.documents.put(NOTES, f, Note("x"), qualifier)
+        await until(lambda: here.replica.is_complete and here.documents.is_complete)
+        assert [await here.documents.sweep(), await here.documents.sweep()] == [0, 2]
+        assert [d.qualifier for d in here.documents.find_all(NOTES, f)] == [None, "$LATEST"]
+
+    play(scenario)
+
+
 def test_all_documents_of_a_qualifier_can_go_at_once() -> None:
     async def scenario(here: World, _there: World, _engine: MemoryEngine) -> None:
         f, other = function(), Kind("other", Note)
