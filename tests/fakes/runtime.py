@@ -24,6 +24,7 @@ class FakeSandbox:
         self.cpu: list[int | None] = []
         self.destroyed = 0
         self.peak_bytes = 40 * MIB
+        self.usage_error: OSError | None = None
 
     @property
     def id(self) -> SandboxId:
@@ -50,6 +51,8 @@ class FakeSandbox:
         self.cpu.append(memory_mb)
 
     def usage(self) -> Usage:
+        if self.usage_error is not None:
+            raise self.usage_error
         return Usage(self.peak_bytes, self.peak_bytes, 0.0)
 
     def reset_peak(self) -> None: ...

@@ -18,7 +18,7 @@ the runtime. Source: https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 from hearth.base.clock import Clock
@@ -30,8 +30,9 @@ from hearth.model.functions import FunctionVersion
 from hearth.model.invocations import Invocation, InvokeResult
 from hearth.worker import report
 from hearth.worker.lifecycle import Event, Lifecycle, State
-from hearth.worker.program import ProgramEvents, RunningProgram, wait_ready
+from hearth.worker.program import NewProgram, RunningProgram, StartedProgram, wait_ready
 from hearth.worker.report import Failure
+from hearth.worker.run import Run
 from hearth.worker.runtime_api import Event as RuntimeEvent
 from hearth.worker.runtime_api import event_headers
 from hearth.worker.sandboxes.contract import Program, Sandbox, SandboxFailed
@@ -63,38 +64,6 @@ class Launch:
     init_line: str = ""
 
 
-@dataclass(slots=True)
-class Run:
-    """The invoke that is going on."""
-
-    invocation: Invocation
-    released: Callable[[bool], None]
-    began_s: float
-    outcome: asyncio.Future[InvokeResult]
-    timer: asyncio.TimerHandle | None = None
-    answer_timer: asyncio.TimerHandle | None = None
-    payload: bytes = b""
-    function_error: str | None = None
-    answered: bool = False
-    tail: bytearray = field(default_factory=bytearray)
-
-
-class StartedProgram(Protocol):
-    """What the environment needs of a program: RunningProgram, or a test's."""
-
-    async def start(self, program: Program) -> None: ...
-
-    def deliver(self, event: RuntimeEvent) -> None: ...
-
-    def drain_output(self) -> None: ...
-
-    async def end(self) -> None: ...
-
-
-class NewProgram(Protocol):
-    def __call__(self, sandbox: Sandbox, events: ProgramEvents, jobs: Jobs) -> StartedProgram: ...
-
-
 class ExecutionEnvironment:
     """One environment: one sandbox, one function version, one invoke at a time."""
 
@@ -119,7 +88,9 @@ class ExecutionEnvironment:
         self._new_program = new_program
         self._program: StartedProgram | None = None
         self._ready: asyncio.Future[Failure | None] | None = None
+        self._resetting: asyncio.Task[None] | None = None
         self._run: Run | None = None
+        self._is_lost = False  # its sandbox can neither run nor end a program any more
         self._init_s: float | None = None
         self._lines: list[bytes] = []
         self._early = bytearray()
@@ -180,11 +151,16 @@ class ExecutionEnvironment:
     # -- invoke --------------------------------------------------------------------------------
 
     async def run(self, invocation: Invocation, released: Callable[[bool], None]) -> InvokeResult:
-        """Run one invoke; the environment must be READY or RESET.
+        """Run one invoke; the environment must be idle.
 
         `released` is called once: True when it can take the next one, False when it is gone.
-        Cancelling the caller does not stop the function.
+        Cancelling the caller does not stop the function. Raises InternalFailure if it is gone.
         """
+        if self.lifecycle.state is State.RESETTING:
+            await self._wait_reset(released)
+        if self._is_lost or not self.lifecycle.may(Event.INVOKE):
+            released(False)
+            raise InternalFailure("The execution environment is gone.")
         was = self.lifecycle.state
         self._fire(Event.INVOKE)
         outcome: asyncio.Future[InvokeResult] = asyncio.get_running_loop().create_future()
@@ -197,6 +173,15 @@ class ExecutionEnvironment:
             self._begin(run, self.function.timeout_s)
         return await outcome
 
+    async def _wait_reset(self, released: Callable[[bool], None]) -> None:
+        """It died a moment ago, idle: its next program can start when the last one is gone."""
+        assert self._resetting is not None
+        try:
+            await asyncio.wait([self._resetting])
+        except asyncio.CancelledError:
+            released(True)
+            raise
+
     async def _initialise_again(self, run: Run) -> None:
         """A suppressed init: part of the invoke, and of its timeout and its Duration."""
         timeout_s = float(self.function.timeout_s)
@@ -205,6 +190,7 @@ class ExecutionEnvironment:
         except SandboxFailed as error:
             log.error("a reset sandbox did not start", sandbox=self._sandbox.id, error=error)
             failure = Failure("error", "Sandbox.Failure", "The sandbox could not be started")
+            self._is_lost = True
         if self.lifecycle.state is not State.BUSY:
             return  # stopped meanwhile; stop() has answered
         left_s = timeout_s - (self._clock.monotonic_s() - run.began_s)
@@ -286,23 +272,28 @@ class ExecutionEnvironment:
         run.payload, run.function_error, run.answered = payload, function_error, True
         if not run.invocation.log_tail:
             loop = asyncio.get_running_loop()
-            run.answer_timer = loop.call_later(ANSWER_WITHIN_S, self._resolve, run)
+            run.answer_timer = loop.call_later(ANSWER_WITHIN_S, run.answer)
 
     def _fail(self, failure: Failure) -> None:
         """The runtime is lost: answer the caller if nobody has, then reset the environment."""
         self._fire(Event.FAIL)
         run = self._run
         if run is not None:
-            self._stop_timers(run)
+            run.stop_timers()
             if not run.answered:
                 run.payload = failure.payload(run.invocation.request)
                 run.function_error, run.answered = UNHANDLED, True
             if not run.invocation.log_tail:
-                self._resolve(run)
-        self._jobs.spawn(self._reset(failure), name=f"reset-{self._sandbox.id}")
+                run.answer()
+        name = f"reset-{self._sandbox.id}"
+        self._resetting = self._jobs.spawn(self._reset(failure), name=name)
 
     async def _reset(self, failure: Failure) -> None:
-        await self._end_program()
+        try:
+            await self._end_program()
+        except SandboxFailed as error:
+            log.error("a program could not be ended", sandbox=self._sandbox.id, error=error)
+            self._is_lost = True
         if self.lifecycle.state is State.RESETTING:
             self._fire(Event.RESET)
             self._finish(failure)
@@ -317,20 +308,19 @@ class ExecutionEnvironment:
         if run is None:
             self.flush()
             return
-        self._stop_timers(run)
+        run.stop_timers()
         self._write(report.end_line(run.invocation.request), run)
         self._write(self._report(run, failure), run)
         self.flush()
-        self._resolve(run)
-        run.released(True)
+        run.answer()
+        run.released(not self._is_lost)
 
     def _report(self, run: Run, failure: Failure | None) -> str:
         init_s, self._init_s = self._init_s, None
         now_s = self._clock.monotonic_s()
         if now_s - self._measured_s >= MEASURE_EVERY_S:
-            peak = self._sandbox.usage().memory_peak_bytes
             self._measured_s = now_s
-            self._memory_used_mb = min(-(-peak // MIB), self.function.memory_mb)
+            self._measure()
         return report.report_line(
             run.invocation.request,
             duration_s=now_s - run.began_s,
@@ -340,23 +330,13 @@ class ExecutionEnvironment:
             failure=failure,
         )
 
-    def _resolve(self, run: Run) -> None:
-        if run.outcome.done():  # resolved before, or its caller has given up
-            return
-        run.outcome.set_result(
-            InvokeResult(
-                payload=run.payload,
-                executed_version=self.function.version,
-                function_error=run.function_error,
-                log_tail=bytes(run.tail) if run.invocation.log_tail else None,
-            )
-        )
-
-    def _stop_timers(self, run: Run) -> None:
-        for timer in (run.timer, run.answer_timer):
-            if timer is not None:
-                timer.cancel()
-        run.timer = run.answer_timer = None
+    def _measure(self) -> None:
+        try:
+            peak = self._sandbox.usage().memory_peak_bytes
+        except OSError as error:  # no descriptor left, say: the invoke must end all the same
+            log.warning("cannot tell a sandbox's memory", sandbox=self._sandbox.id, error=error)
+        else:
+            self._memory_used_mb = min(-(-peak // MIB), self.function.memory_mb)
 
     # -- the end of the environment --------------------------------------------------------------
 
@@ -369,24 +349,19 @@ class ExecutionEnvironment:
             self._ready.set_result(STOPPED)
         run, self._run = self._run, None
         if run is not None:
-            self._stop_timers(run)
-        await self._end_program()
-        if run is not None:
-            self._write(report.end_line(run.invocation.request), run)
-            self._write(self._report(run, None if run.answered else STOPPED), run)
-        self.flush()
-        await self._sandbox.destroy()
-        if self.lifecycle.may(Event.GONE):
-            self._fire(Event.GONE)
-        if run is not None:
-            self._release_lost(run)
-
-    def _release_lost(self, run: Run) -> None:
-        if run.answered:
-            self._resolve(run)
-        elif not run.outcome.done():
-            run.outcome.set_exception(InternalFailure("The execution environment was stopped."))
-        run.released(False)
+            run.stop_timers()
+        try:
+            await self._end_program()
+            if run is not None:
+                self._write(report.end_line(run.invocation.request), run)
+                self._write(self._report(run, None if run.answered else STOPPED), run)
+            self.flush()
+            await self._sandbox.destroy()
+        finally:
+            if self.lifecycle.may(Event.GONE):
+                self._fire(Event.GONE)
+            if run is not None:
+                run.lose()
 
     # -- the log -----------------------------------------------------------------------------------
 

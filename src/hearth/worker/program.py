@@ -101,6 +101,22 @@ class RunningProgram:
         return refusal.status, [("Content-Type", "application/json")], body
 
 
+class StartedProgram(Protocol):
+    """What the environment needs of a program: RunningProgram, or a test's."""
+
+    async def start(self, program: Program) -> None: ...
+
+    def deliver(self, event: Event) -> None: ...
+
+    def drain_output(self) -> None: ...
+
+    async def end(self) -> None: ...
+
+
+class NewProgram(Protocol):
+    def __call__(self, sandbox: Sandbox, events: ProgramEvents, jobs: Jobs) -> StartedProgram: ...
+
+
 async def wait_ready(ready: "asyncio.Future[Failure | None]", limit_s: float) -> Failure | None:
     """What the init came to: None if the runtime is ready, else why not; at most `limit_s`."""
     try:

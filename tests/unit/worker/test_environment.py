@@ -277,6 +277,62 @@ def test_a_runtime_that_dies_while_idle_is_started_again_by_the_next_invoke() ->
     play(story, dies_idle, echo)
 
 
+def idle_death(program: FakeProgram) -> Callable[[], None]:
+    """Ask for an event; what is returned lets the process die before one came."""
+    asking = asyncio.ensure_future(program.next())
+
+    def die() -> None:
+        asking.cancel()
+        program.exit(Exit(ExitKind.SIGNALED, 9))
+
+    return die
+
+
+def test_an_invoke_that_comes_while_the_environment_resets_waits_for_that() -> None:
+    deaths: list[Callable[[], None]] = []
+
+    async def dies_when_told(program: FakeProgram) -> None:
+        deaths.append(idle_death(program))
+
+    async def story(scene: Scene) -> None:
+        await scene.environment.start()
+        deaths[0]()
+        assert scene.state is lifecycle.State.RESETTING
+        assert (await scene.invoke()).payload == b'{"n": 1}'
+        await settle(scene, 1)
+        assert scene.released == [True]
+
+    play(story, dies_when_told, echo)
+
+
+def test_an_environment_that_is_stopped_while_it_resets_refuses_the_invoke_that_waits() -> None:
+    deaths: list[Callable[[], None]] = []
+
+    async def dies_when_told(program: FakeProgram) -> None:
+        deaths.append(idle_death(program))
+
+    async def story(scene: Scene) -> None:
+        await scene.environment.start()
+        deaths[0]()
+        waiting = asyncio.ensure_future(scene.invoke())
+        await asyncio.gather(scene.environment.stop(), asyncio.sleep(0))
+        with pytest.raises(InternalFailure):
+            await waiting
+        assert scene.released == [False]
+
+    play(story, dies_when_told, echo)
+
+
+def test_memory_that_cannot_be_measured_does_not_keep_an_invoke_from_ending() -> None:
+    async def story(scene: Scene) -> None:
+        await scene.environment.start()
+        scene.sandbox.usage_error = OSError(24, "Too many open files")
+        assert (await scene.invoke(tail=True)).function_error is None
+        assert scene.released == [True]
+
+    play(story, echo)
+
+
 def test_an_init_error_is_tried_again_and_told_to_the_invoke() -> None:
     async def no_module(program: FakeProgram) -> None:
         await asyncio.sleep(0.05)
@@ -418,7 +474,7 @@ def test_a_sandbox_that_does_not_start_again_is_told_to_the_caller() -> None:
         result = await scene.invoke("r2")
         assert json.loads(result.payload)["errorType"] == "Sandbox.Failure"
         await settle(scene, 2)
-        assert scene.released == [True, True]
+        assert scene.released == [True, False], "a new sandbox takes its place"
 
     play(story, crashes, errors=(None, SandboxFailed("no")))
 

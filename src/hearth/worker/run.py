@@ -1,0 +1,50 @@
+"""What is known of the invoke that an environment runs?"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from hearth.model.errors import InternalFailure
+from hearth.model.invocations import Invocation, InvokeResult
+
+
+@dataclass(slots=True)
+class Run:
+    """The invoke that is going on."""
+
+    invocation: Invocation
+    released: Callable[[bool], None]
+    began_s: float
+    outcome: asyncio.Future[InvokeResult]
+    timer: asyncio.TimerHandle | None = None
+    answer_timer: asyncio.TimerHandle | None = None
+    payload: bytes = b""
+    function_error: str | None = None
+    answered: bool = False
+    tail: bytearray = field(default_factory=bytearray)
+
+    def stop_timers(self) -> None:
+        for timer in (self.timer, self.answer_timer):
+            if timer is not None:
+                timer.cancel()
+        self.timer = self.answer_timer = None
+
+    def answer(self) -> None:
+        """Tell the caller, unless that was done before or the caller has given up."""
+        if not self.outcome.done():
+            self.outcome.set_result(
+                InvokeResult(
+                    payload=self.payload,
+                    executed_version=self.invocation.function.version,
+                    function_error=self.function_error,
+                    log_tail=bytes(self.tail) if self.invocation.log_tail else None,
+                )
+            )
+
+    def lose(self) -> None:
+        """Its environment was stopped."""
+        if self.answered:
+            self.answer()
+        elif not self.outcome.done():
+            self.outcome.set_exception(InternalFailure("The execution environment was stopped."))
+        self.released(False)
