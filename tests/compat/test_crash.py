@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Any
 import botocore.exceptions
 import pytest
 
-from compat.platform import PYTHON, ROLE, Platform, create, package, wait_active, wait_until
+from compat.platform import (
+    PYTHON,
+    ROLE,
+    Platform,
+    create,
+    package,
+    running,
+    wait_active,
+    wait_until,
+)
 from hearth.app.choices import instance_of
 
 if TYPE_CHECKING:
@@ -173,21 +182,19 @@ def descendants(pid: int) -> set[int]:
 
 def test_a_kill_leaves_no_process_and_the_next_start_no_leftovers(tmp_path: Path) -> None:
     state = tmp_path / "state"
-    platform = Platform(state)
-    platform.start()
-    client = platform.client()
-    create(client, "sleeps", "import time\ndef handler(e, c): time.sleep(60)", Timeout=90)
-    invoke = threading.Thread(target=invoke_until_killed, args=(client,), daemon=True)
-    invoke.start()
-    wait_until(lambda: len(descendants(platform.pid)) >= 4, "the sandbox runs")
-    family = descendants(platform.pid)
-    platform.kill_group()
-    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in family), "all are gone")
-    invoke.join(30)
-    with_leftovers = Platform(state)
-    with_leftovers.start()
-    assert with_leftovers.command("status").returncode == 0
-    assert with_leftovers.stop() == 0
+    with running(state) as platform:
+        client = platform.client()
+        create(client, "sleeps", "import time\ndef handler(e, c): time.sleep(60)", Timeout=90)
+        invoke = threading.Thread(target=invoke_until_killed, args=(client,), daemon=True)
+        invoke.start()
+        wait_until(lambda: len(descendants(platform.pid)) >= 4, "the sandbox runs")
+        family = descendants(platform.pid)
+        platform.kill_group()
+        wait_until(lambda: not any(Path(f"/proc/{p}").exists() for p in family), "all are gone")
+        invoke.join(30)
+    with running(state) as again:
+        assert again.command("status").returncode == 0
+        assert again.stop() == 0
     wait_until(lambda: not processes_of(state), "no process knows this state")
     assert not cgroups_of(state), "cgroups are left over"
 
@@ -204,12 +211,9 @@ def cgroups_of(state: Path) -> list[Path]:
 
 def test_a_second_start_on_the_same_state_is_refused_in_plain_words(tmp_path: Path) -> None:
     state = tmp_path / "state"
-    platform = Platform(state)
-    platform.start()
-    try:
+    with running(state) as platform:
         second = platform.command("up", "--listen", "127.0.0.1:0", "--state", str(state))
         assert second.returncode == 1
         assert "already running" in second.stderr
         assert f"pid {platform.pid}" in second.stderr
-    finally:
         assert platform.stop() == 0
