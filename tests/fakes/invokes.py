@@ -5,14 +5,16 @@ from dataclasses import replace
 from itertools import count
 from typing import Any
 
-from hearth.model.functions import Alias, Code, FunctionVersion, State
+from hearth.model.functions import Alias, Code, FunctionVersion, Routes, State
 from hearth.model.ids import (
     DEFAULT_ACCOUNT,
     DEFAULT_REGION,
+    AccountId,
     Caller,
     FunctionKey,
     FunctionName,
     FunctionReference,
+    Region,
     RequestId,
 )
 from hearth.model.invocations import InvokeCall
@@ -66,8 +68,13 @@ class FunctionTable(dict[FunctionKey, FunctionVersion]):
         name = published.name if isinstance(published, Alias) else published.version
         self._qualified[published.key, name] = published
 
-    def qualified(self, key: FunctionKey, qualifier: str, /) -> FunctionVersion | Alias | None:
-        return self._qualified.get((key, qualifier))
+    def find(self, account: AccountId, region: Region, name: FunctionName, /) -> Routes | None:
+        key = FunctionKey(account, region, name)
+        latest = self.get(key)
+        if latest is None:
+            return None
+        qualified = {name: one for (of, name), one in self._qualified.items() if of == key}
+        return Routes(latest, key.arn(), qualified)
 
 
 def invoke_call(reference: str = "f", **changes: Any) -> InvokeCall:

@@ -26,7 +26,7 @@ from hearth.control.records import (
     version_place,
 )
 from hearth.engine.contract import Deleted, Entry, KeyValue
-from hearth.model.functions import Alias, Function, FunctionVersion
+from hearth.model.functions import Alias, Function, FunctionVersion, Routes
 from hearth.model.ids import AccountId, FunctionKey, FunctionName, Region
 
 log = Log("control")
@@ -57,6 +57,8 @@ class Replica:
         self._scopes: dict[tuple[AccountId, Region], dict[FunctionName, FunctionVersion]] = {}
         self._published: dict[FunctionKey, _Published] = {}
         """Of the functions of which anything was published."""
+        self._routes: dict[tuple[AccountId, Region, FunctionName], Routes] = {}
+        """The same and $LATEST, for invokes."""
         self._records: dict[FunctionKey, dict[str, FunctionVersion]] = {}
         """All versions' records by name."""
         self._unreadable: set[str] = set()
@@ -76,6 +78,10 @@ class Replica:
     def get(self, key: FunctionKey, /) -> FunctionVersion | None:
         """$LATEST."""
         return self._scopes.get((key.account, key.region), {}).get(key.name)
+
+    def find(self, account: AccountId, region: Region, name: FunctionName, /) -> Routes | None:
+        """All that an invoke may mean; the way for those who have no FunctionKey yet."""
+        return self._routes.get((account, region, name))
 
     def qualified(self, key: FunctionKey, qualifier: str, /) -> FunctionVersion | Alias | None:
         """The version of that number, or the alias of that name."""
@@ -166,6 +172,7 @@ class Replica:
         new = function.latest if function is not None else None
         touched = self._publish(key, function)
         self._replace(key, new)
+        self._lay_out(key, new)
         if old is None and new is None:
             return
         for listener in self._listeners:
@@ -187,6 +194,7 @@ class Replica:
             return
         if published.function.versions.get(version.version) == record:
             published.versions[version.version] = version
+            self._lay_out(key, latest)
             self._tell(latest, {version.version})
 
     def _publish(self, key: FunctionKey, function: Function | None) -> set[str]:
@@ -205,6 +213,17 @@ class Replica:
             after.versions = self._arrived(key, function)
             touched |= _differences(before.function.versions, function.versions)
         return touched
+
+    def _lay_out(self, key: FunctionKey, latest: FunctionVersion | None) -> None:
+        where = (key.account, key.region, key.name)
+        if latest is None:
+            self._routes.pop(where, None)
+            return
+        published = self._published.get(key)
+        qualified: Mapping[str, FunctionVersion | Alias] = {}
+        if published is not None:
+            qualified = {**published.versions, **published.function.aliases}
+        self._routes[where] = Routes(latest, key.arn(), qualified)
 
     def _arrived(self, key: FunctionKey, function: Function) -> dict[str, FunctionVersion]:
         records = self._records.get(key, {})

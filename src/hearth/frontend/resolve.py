@@ -22,20 +22,17 @@ from hearth.model.errors import (
     InvalidParameterValue,
     ResourceConflict,
     ResourceNotFound,
+    ServiceError,
 )
-from hearth.model.functions import Alias, FunctionVersion, State
-from hearth.model.ids import LATEST, Caller, FunctionKey
+from hearth.model.functions import Alias, FunctionVersion, Routes, State
+from hearth.model.ids import LATEST, AccountId, Caller, FunctionKey, FunctionName, Region
 from hearth.model.invocations import InvokeCall
 
 
 class Published(Protocol):
     """The local copy of the metadata; app.py supplies it."""
 
-    def get(self, key: FunctionKey, /) -> FunctionVersion | None: ...
-
-    def qualified(self, key: FunctionKey, qualifier: str, /) -> FunctionVersion | Alias | None:
-        """The version of that number, or the alias of that name."""
-        ...
+    def find(self, account: AccountId, region: Region, name: FunctionName, /) -> Routes | None: ...
 
 
 Permits = Callable[[Caller, FunctionVersion, str | None], bool]
@@ -62,7 +59,7 @@ class Functions(Published, Protocol):
 class Catalog:
     """Functions of a local copy, what is known beside them, and a source of chance."""
 
-    __slots__ = ("_draw", "get", "may_loop", "permits", "qualified")
+    __slots__ = ("draw", "find", "may_loop", "permits")
 
     def __init__(
         self,
@@ -71,14 +68,10 @@ class Catalog:
         may_loop: Callable[[FunctionVersion], bool],
         draw: Callable[[], float],
     ) -> None:
+        self.find = published.find  # bound once: each invoke asks
         self.permits = permits
         self.may_loop = may_loop
-        self.get = published.get  # bound once: each invoke asks
-        self.qualified = published.qualified
-        self._draw = draw
-
-    def draw(self) -> float:
-        return self._draw()
+        self.draw = draw
 
 
 def resolve(call: InvokeCall, functions: Functions) -> tuple[FunctionVersion, str]:
@@ -95,41 +88,42 @@ def resolve(call: InvokeCall, functions: Functions) -> tuple[FunctionVersion, st
             f"Functions from '{reference.region}' are not reachable "
             f"in this region ('{caller.region}')"
         )
-    key = FunctionKey(reference.account or caller.account, caller.region, reference.name)
     qualifier = call.qualifier or reference.qualifier
     if reference.qualifier is not None and reference.qualifier != qualifier:
         raise InvalidParameterValue(
             "The derived qualifier from the function name does not match the specified qualifier."
         )
-    latest = functions.get(key)
-    if latest is None and key.account == caller.account:
-        raise ResourceNotFound(f"Function not found: {key.arn(qualifier or LATEST)}")
-    if latest is None or not functions.permits(caller, latest, qualifier):
-        raise _denied(caller, key, qualifier)
-    if qualifier is None or qualifier == LATEST:
-        function: FunctionVersion | None = latest
-    else:
-        function = _qualified(functions, key, qualifier)
-    if function is None:
-        raise ResourceNotFound(f"Function not found: {key.arn(qualifier or LATEST)}")
+    account = reference.account or caller.account
+    routes = functions.find(account, caller.region, reference.name)
+    if routes is None:
+        raise _missing(caller, FunctionKey(account, caller.region, reference.name), qualifier)
+    latest = routes.latest
+    if not functions.permits(caller, latest, qualifier):
+        raise _denied(caller, latest.key, qualifier)
+    function = latest
+    if qualifier is not None and qualifier != LATEST:
+        target = _qualified(routes, qualifier, functions.draw)
+        if target is None:
+            raise ResourceNotFound(f"Function not found: {routes.arn}:{qualifier}")
+        function = target
     if function.state is not State.ACTIVE:
         raise ResourceConflict(
             "The operation cannot be performed at this time. "
             f"The function is currently in the following state: {function.state}"
         )
-    if runs_so_far(call.trace_id, key) >= RUNS_MAX and not functions.may_loop(latest):
+    if runs_so_far(call.trace_id, latest.key) >= RUNS_MAX and not functions.may_loop(latest):
         raise stopped()
-    return function, key.arn(qualifier)
+    return function, routes.arn if qualifier is None else f"{routes.arn}:{qualifier}"
 
 
-def _qualified(functions: Functions, key: FunctionKey, qualifier: str) -> FunctionVersion | None:
-    found = functions.qualified(key, qualifier)
+def _qualified(routes: Routes, qualifier: str, draw: Callable[[], float]) -> FunctionVersion | None:
+    found = routes.qualified.get(qualifier)
     if not isinstance(found, Alias):
         return found
-    version = _chosen(found, functions.draw) if found.weights else found.version
+    version = _chosen(found, draw) if found.weights else found.version
     if version == LATEST:
-        return functions.get(key)
-    target = functions.qualified(key, version)
+        return routes.latest
+    target = routes.qualified.get(version)
     assert not isinstance(target, Alias), "no alias is named like a version"
     return target
 
@@ -142,6 +136,12 @@ def _chosen(alias: Alias, draw: Callable[[], float]) -> str:
         if left < 0:
             return version
     return alias.version
+
+
+def _missing(caller: Caller, key: FunctionKey, qualifier: str | None) -> ServiceError:
+    if key.account == caller.account:
+        return ResourceNotFound(f"Function not found: {key.arn(qualifier or LATEST)}")
+    return _denied(caller, key, qualifier)
 
 
 def _denied(caller: Caller, key: FunctionKey, qualifier: str | None) -> AccessDenied:

@@ -139,6 +139,17 @@ class Function:
 
 
 @dataclass(frozen=True, slots=True)
+class Routes:
+    """What an invoke of one function may mean, laid out to be looked up."""
+
+    latest: FunctionVersion
+    arn: str
+    """Unqualified."""
+    qualified: Mapping[str, FunctionVersion | Alias]
+    """Versions by number, aliases by name."""
+
+
+@dataclass(frozen=True, slots=True)
 class ConfigurationId:
     """What a sandbox is bound to: never shared by two configurations of one function.
 
