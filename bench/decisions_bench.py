@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 sys.path.insert(0, "tests")
 
-from fakes.invokes import function_version, invoke_call
+from fakes.invokes import FunctionTable, function_version, invoke_call
 from hearth.base.clock import SystemClock
 from hearth.base.jobs import Jobs
 from hearth.counting.counter import Counter
@@ -73,13 +73,14 @@ async def measure(invokes: int, *, releases_first: bool) -> list[float]:
     async with Jobs() as jobs:
         clock = SystemClock()
         placement = Placement(clock, lambda: SandboxId("s"), random.Random(1).random)
-        manager = WorkerManager(placement, clock, jobs, keepalive_s=600.0)
+        counter = Counter(ENOUGH)
+        manager = WorkerManager(placement, clock, jobs, 600.0, counter)
         worker = InstantWorker(releases_first=releases_first)
         placement.register(worker)
         function = function_version()
-        functions = {function.key: function}
+        functions = FunctionTable(function)
         invoker = Invoker(
-            functions, Counter(ENOUGH), manager, {worker.id: worker}, clock, lambda: "Root=1-0-0"
+            functions, counter, manager, {worker.id: worker}, clock, lambda: "Root=1-0-0"
         )
         call = invoke_call()
         await invoker.invoke(call)

@@ -1,6 +1,7 @@
 """Concurrency as boto3 sees it: real functions that sleep, real limits, real throttles."""
 
 import json
+import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -152,20 +153,29 @@ def test_a_reservation_that_is_lowered_lets_running_invokes_finish(
     for _ in range(2):
         invoke(client, name)
     with ThreadPoolExecutor(2) as callers:
-        calls = [callers.submit(invoke, client, name, 3.0) for _ in range(2)]
-        wait_until(lambda: is_throttled(client, name), "both run")
+        calls = [callers.submit(insist, client, name, 4.0) for _ in range(2)]
+        wait_until(lambda: is_full(client, name), "both run")
         client.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=1)
-        assert is_throttled(client, name)
+        wait_until(lambda: is_full(client, name), "one is too many")
         assert [call.result()["type"] for call in calls] == ["on-demand"] * 2
     invoke(client, name)
 
 
-def is_throttled(client: "LambdaClient", name: str) -> bool:
+def is_full(client: "LambdaClient", name: str) -> bool:
     try:
         invoke(client, name)
-    except Throttled:
-        return True
+    except Throttled as error:
+        return "Concurrent" in error.reason
     return False
+
+
+def insist(client: "LambdaClient", name: str, s: float) -> Any:
+    """Invoke until it is let in: whoever asks whether a function is full takes a place too."""
+    while True:
+        try:
+            return invoke(client, name, s)
+        except Throttled:
+            time.sleep(0.05)
 
 
 def test_more_than_ten_requests_a_second_for_a_reservation_of_one_are_throttled(
@@ -203,3 +213,197 @@ def test_reservations_survive_a_restart(tmp_path: Path) -> None:
         client = platform.client()
         limits = client.get_account_settings()["AccountLimit"]
         assert limits["UnreservedConcurrentExecutions"] == 960
+
+
+# --- provisioned concurrency
+
+
+@pytest.fixture
+def version(client: "LambdaClient", name: str) -> str:
+    number = client.publish_version(FunctionName=name)["Version"]
+    client.get_waiter("function_active_v2").wait(
+        FunctionName=name, Qualifier=number, WaiterConfig={"Delay": 1, "MaxAttempts": 60}
+    )
+    return number
+
+
+def status(client: "LambdaClient", name: str, qualifier: str) -> str:
+    config = client.get_provisioned_concurrency_config(FunctionName=name, Qualifier=qualifier)
+    return config["Status"]
+
+
+def provision(client: "LambdaClient", name: str, qualifier: str, number: int) -> None:
+    """Ask for it, and wait until it is READY."""
+    client.put_provisioned_concurrency_config(
+        FunctionName=name, Qualifier=qualifier, ProvisionedConcurrentExecutions=number
+    )
+    wait_until(lambda: status(client, name, qualifier) == "READY", "provisioned")
+
+
+def test_environments_are_kept_initialised_and_serve_first(
+    client: "LambdaClient", name: str, version: str
+) -> None:
+    put = client.put_provisioned_concurrency_config(
+        FunctionName=name, Qualifier=version, ProvisionedConcurrentExecutions=2
+    )
+    assert put["ResponseMetadata"]["HTTPStatusCode"] == 202
+    assert put["Status"] == "IN_PROGRESS"
+    assert put["AllocatedProvisionedConcurrentExecutions"] == 0
+    assert put["AvailableProvisionedConcurrentExecutions"] == 0
+    wait_until(lambda: status(client, name, version) == "READY", "provisioned")
+    got = client.get_provisioned_concurrency_config(FunctionName=name, Qualifier=version)
+    assert got["RequestedProvisionedConcurrentExecutions"] == 2
+    assert got["AllocatedProvisionedConcurrentExecutions"] == 2
+    assert got["AvailableProvisionedConcurrentExecutions"] == 2
+    assert got["LastModified"] == put["LastModified"]
+    listed = client.list_provisioned_concurrency_configs(FunctionName=name)
+    (config,) = listed["ProvisionedConcurrencyConfigs"]
+    assert config["FunctionArn"].endswith(f"function:{name}:{version}")
+
+    with ThreadPoolExecutor(4) as callers:
+        calls = [callers.submit(invoke, client, f"{name}:{version}", 2.0) for _ in range(4)]
+        types = sorted(call.result()["type"] for call in calls)
+    assert types == ["on-demand"] * 2 + ["provisioned-concurrency"] * 2
+    assert invoke(client, name)["type"] == "on-demand", "$LATEST has none"
+
+
+def test_a_lost_environment_is_replaced(client: "LambdaClient", name: str, version: str) -> None:
+    client.update_function_configuration(FunctionName=name, Timeout=1)
+    client.get_waiter("function_updated_v2").wait(
+        FunctionName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 60}
+    )
+    number = client.publish_version(FunctionName=name)["Version"]
+    client.get_waiter("function_active_v2").wait(
+        FunctionName=name, Qualifier=number, WaiterConfig={"Delay": 1, "MaxAttempts": 60}
+    )
+    provision(client, name, number, 1)
+    target = f"{name}:{number}"
+    assert invoke(client, target)["type"] == "provisioned-concurrency"
+    assert "timed out" in invoke(client, target, 5.0)["errorMessage"]
+    wait_until(lambda: invoke(client, target)["type"] == "provisioned-concurrency", "replaced")
+
+
+def test_an_alias_brings_its_provisioned_concurrency_to_its_version(
+    client: "LambdaClient", name: str, version: str
+) -> None:
+    client.create_alias(FunctionName=name, Name="blue", FunctionVersion=version)
+    provision(client, name, "blue", 1)
+    assert invoke(client, f"{name}:blue")["type"] == "provisioned-concurrency"
+    before = client.get_account_settings()["AccountLimit"]["UnreservedConcurrentExecutions"]
+    deleted = client.delete_provisioned_concurrency_config(FunctionName=name, Qualifier="blue")
+    assert deleted["ResponseMetadata"]["HTTPStatusCode"] == 204
+    after = client.get_account_settings()["AccountLimit"]["UnreservedConcurrentExecutions"]
+    assert after == before + 1
+    assert invoke(client, f"{name}:blue")["type"] == "on-demand"
+    assert refusal(
+        client.get_provisioned_concurrency_config, FunctionName=name, Qualifier="blue"
+    ) == (
+        "ProvisionedConcurrencyConfigNotFoundException",
+        "No Provisioned Concurrency Config found for this function",
+        "User",
+    )
+
+
+def test_a_function_whose_init_fails_cannot_be_provisioned(client: "LambdaClient") -> None:
+    name = f"c-{uuid.uuid4().hex[:8]}"
+    create(client, name, "raise RuntimeError('no luck')")
+    number = client.publish_version(FunctionName=name)["Version"]
+    client.get_waiter("function_active_v2").wait(
+        FunctionName=name, Qualifier=number, WaiterConfig={"Delay": 1, "MaxAttempts": 60}
+    )
+    client.put_provisioned_concurrency_config(
+        FunctionName=name, Qualifier=number, ProvisionedConcurrentExecutions=2
+    )
+    wait_until(lambda: status(client, name, number) == "FAILED", "failed")
+    got = client.get_provisioned_concurrency_config(FunctionName=name, Qualifier=number)
+    assert got["StatusReason"] == "FUNCTION_ERROR_INIT_FAILURE"
+    assert got["AllocatedProvisionedConcurrentExecutions"] == 0
+    assert got["AvailableProvisionedConcurrentExecutions"] == 0
+
+
+def test_what_cannot_be_provisioned_is_refused_in_awss_words(
+    client: "LambdaClient", name: str, version: str
+) -> None:
+    put = client.put_provisioned_concurrency_config
+    invalid, conflict = "InvalidParameterValueException", "ResourceConflictException"
+
+    def put_refusal(qualifier: str, number: int = 1) -> tuple[str, str, str | None]:
+        return refusal(
+            put,
+            FunctionName=name,
+            Qualifier=qualifier,
+            ProvisionedConcurrentExecutions=number,
+        )
+
+    assert put_refusal("$LATEST") == (
+        invalid,
+        "Provisioned Concurrency Configs cannot be applied to unpublished function versions.",
+        "User",
+    )
+    arn = f"arn:aws:lambda:us-east-1:000000000000:function:{name}"
+    assert put_refusal("nobody") == (
+        "ResourceNotFoundException",
+        f"Cannot find alias arn: {arn}:nobody",
+        "User",
+    )
+    code, text, _ = put_refusal(version, 2_000)
+    assert code == invalid
+    assert text.startswith("Specified ConcurrentExecutions for function is greater than account's")
+    client.create_alias(FunctionName=name, Name="blue", FunctionVersion=version)
+    put(FunctionName=name, Qualifier="blue", ProvisionedConcurrentExecutions=1)
+    assert put_refusal(version) == (
+        conflict,
+        "Version is pointed by a Provisioned Concurrency alias",
+        "User",
+    )
+    client.delete_provisioned_concurrency_config(FunctionName=name, Qualifier="blue")
+    put(FunctionName=name, Qualifier=version, ProvisionedConcurrentExecutions=2)
+    assert put_refusal("blue") == (
+        conflict,
+        "Alias can't be used for Provisioned Concurrency configuration on an already Provisioned "
+        "version",
+        "User",
+    )
+    reserve = client.put_function_concurrency
+    assert refusal(reserve, FunctionName=name, ReservedConcurrentExecutions=1) == (
+        invalid,
+        " ReservedConcurrentExecutions  1 should not be lower than function's total provisioned "
+        "concurrency [2].",
+        None,
+    )
+    reserve(FunctionName=name, ReservedConcurrentExecutions=2)
+    assert put_refusal(version, 3)[1] == (
+        "Requested Provisioned Concurrency should not be greater than the "
+        "reservedConcurrentExecution for function"
+    )
+
+
+def test_a_function_that_is_provisioned_whole_throttles_the_rest(
+    client: "LambdaClient", name: str, version: str
+) -> None:
+    client.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=2)
+    provision(client, name, version, 2)
+    with ThreadPoolExecutor(5) as callers:
+        calls = [callers.submit(invoke, client, f"{name}:{version}", 2.0) for _ in range(5)]
+        errors = [call.exception() for call in calls]
+        types = [call.result()["type"] for call in calls if call.exception() is None]
+    assert types == ["provisioned-concurrency"] * 2
+    assert sum(isinstance(error, Throttled) for error in errors) == 3
+    with pytest.raises(Throttled):
+        invoke(client, name)
+
+
+def test_provisioned_concurrency_survives_a_restart(tmp_path: Path) -> None:
+    with running(tmp_path / "state") as platform:
+        client = platform.client()
+        create(client, "kept", SLEEPS)
+        number = client.publish_version(FunctionName="kept")["Version"]
+        client.get_waiter("function_active_v2").wait(
+            FunctionName="kept", Qualifier=number, WaiterConfig={"Delay": 1, "MaxAttempts": 60}
+        )
+        provision(client, "kept", number, 1)
+        platform.kill_group()
+        platform.start()
+        client = platform.client()
+        wait_until(lambda: status(client, "kept", number) == "READY", "provisioned again")
+        assert invoke(client, f"kept:{number}")["type"] == "provisioned-concurrency"

@@ -58,8 +58,8 @@ class World:
         self.placement = Placement(
             self.clock, lambda: SandboxId(f"s{next(numbers)}"), random.Random(seed + 1).random
         )
-        self.manager = WorkerManager(self.placement, self.clock, jobs, keepalive_s)
         self.counter = Counter(limit)
+        self.manager = WorkerManager(self.placement, self.clock, jobs, keepalive_s, self.counter)
         self.workers: dict[WorkerId, FakeWorker] = {}
         self.lost: list[FakeWorker] = []
         self.invoker = Invoker(

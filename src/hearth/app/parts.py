@@ -9,6 +9,7 @@ from hearth.control.concurrency import ReservedConcurrency
 from hearth.control.documents import Documents
 from hearth.control.functions import Functions
 from hearth.control.packages import Packages
+from hearth.control.provisioned import ProvisionedConcurrency
 from hearth.control.replica import Replica
 from hearth.counting.counter import Counter
 from hearth.engine.contract import KeyValue
@@ -42,6 +43,7 @@ class Parts:
     manager: WorkerManager
     counter: Counter
     reserved: ReservedConcurrency
+    provisioned: ProvisionedConcurrency
     invoker: Invoker
 
 

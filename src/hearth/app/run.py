@@ -17,7 +17,7 @@ from hearth.api import admin, downloads
 from hearth.api.edge import SERVICES, Edge
 from hearth.api.invoke import InvokeHandler
 from hearth.api.keys import KeyFile
-from hearth.api.operations import account, aliases, concurrency, sts, versions
+from hearth.api.operations import account, aliases, concurrency, provisioned, sts, versions
 from hearth.api.shapes import load_service
 from hearth.api.sigv4 import OpenAuth, SigV4Verifier
 from hearth.app.choices import (
@@ -45,6 +45,7 @@ from hearth.control.functions import Functions
 from hearth.control.leftovers import Leftovers
 from hearth.control.packages import Packages
 from hearth.control.permissions import Permissions
+from hearth.control.provisioned import ProvisionedConcurrency
 from hearth.control.recursion import Recursions
 from hearth.control.replica import Replica
 from hearth.control.sweeper import Sweeper
@@ -165,9 +166,14 @@ async def _build(settings: Settings, surroundings: Surroundings, stack: AsyncExi
     )
     placement = Placement(clock, new_sandbox_id, secrets.SystemRandom().random)
     placement.register(worker)
-    manager = WorkerManager(placement, clock, jobs, settings.keepalive_s)
     counter = Counter(settings.account_concurrency)
-    reserved = ReservedConcurrency(documents, replica, counter, AccountLocks())
+    manager = WorkerManager(placement, clock, jobs, settings.keepalive_s, counter)
+    locks = AccountLocks()
+    reserved = ReservedConcurrency(documents, replica, counter, locks)
+    provisioned = ProvisionedConcurrency(
+        documents, replica, reserved, counter, manager, locks, clock
+    )
+    manager.on_kept(provisioned.kept)
     retirement = Retirement(manager, replica)
     replica.on_change(retirement.changed)
     replica.on_qualified(retirement.qualified)
@@ -206,6 +212,7 @@ async def _build(settings: Settings, surroundings: Surroundings, stack: AsyncExi
         manager=manager,
         counter=counter,
         reserved=reserved,
+        provisioned=provisioned,
         invoker=Invoker(catalog, counter, manager, workers, clock, TraceIds(clock).new),
     )
 
@@ -266,6 +273,7 @@ async def _open_doors(settings: Settings, parts: Parts, stop: asyncio.Event) -> 
             *aliases.operations(parts.functions),
             *account.operations(parts.functions, parts.counter),
             *concurrency.operations(parts.functions, parts.reserved),
+            *provisioned.operations(parts.functions, parts.provisioned),
             *setting_operations(parts),
             *sts.OPERATIONS,
         ),

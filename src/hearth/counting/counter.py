@@ -82,10 +82,14 @@ class Counter:
         if known is not None:
             self._account(function).reserve(known, reserved)
 
-    def provision(self, function: FunctionKey, version: str, provision: Provision | None) -> None:
-        """So much is kept initialised for this version from now on."""
-        known = self._configured(function, has_setting=provision is not None)
+    def provision(
+        self, function: FunctionKey, version: str, *, requested: int, available: int
+    ) -> None:
+        """So much is kept initialised for this version from now on. `requested` is set aside;
+        `available` is what invokes may use: 0 until all are initialised."""
+        known = self._configured(function, has_setting=requested > 0)
         if known is not None:
+            provision = Provision(requested, available) if requested else None
             self._account(function).provision(known, version, provision)
 
     def usage(self, account: AccountId, region: Region) -> Usage:

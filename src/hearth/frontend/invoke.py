@@ -45,7 +45,9 @@ class Reserved(Protocol):
 class Sandboxes(Protocol):
     """What the front end needs of the worker manager."""
 
-    def take(self, function: FunctionVersion) -> Reserved | None: ...
+    def take(self, function: FunctionVersion, *, provisioned: bool = False) -> Reserved | None:
+        """If `provisioned`, one that is kept initialised, where one is free."""
+        ...
 
     async def wait(self, function: FunctionVersion) -> Reserved: ...
 
@@ -104,7 +106,9 @@ class Invoker:
         with Visit(lease, self._turns, self._sandboxes, now_s) as visit:
             if has_waited:  # time enough to be updated or deleted
                 function, arn = resolve(call, self._functions)
-            reserved = self._sandboxes.take(function) or await self._sandboxes.wait(function)
+            reserved = self._sandboxes.take(function, provisioned=lease.is_provisioned)
+            if reserved is None:
+                reserved = await self._sandboxes.wait(function)
             visit.sandbox = reserved.sandbox
             reserved_s = now_s()
             invocation = self._invocation(call, function, arn)

@@ -19,6 +19,11 @@ class Lease(Protocol):
     @property
     def is_held(self) -> bool: ...
 
+    @property
+    def is_provisioned(self) -> bool:
+        """It stands for a sandbox that is kept initialised."""
+        ...
+
     def give_up(self, now_s: float) -> ServiceError | None:
         """Nothing came back in time: answers what to raise, or None if it is held after all."""
         ...

@@ -3,18 +3,26 @@
 One pool for each configuration of a function. The warm path is `take`, which neither waits nor
 asks anybody else, so it goes on working while placement is away. When it has nothing, `wait` does:
 for a finishing sandbox, or for a new one from placement.
+
+A configuration with provisioned concurrency has a second pool, of sandboxes that are kept
+initialised. Only invokes that count as provisioned take from it, and none waits for it.
 """
 
 import asyncio
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import Final, Protocol, assert_never
 
 from hearth.base.clock import Clock
 from hearth.base.jobs import Jobs
 from hearth.model.errors import InternalFailure, ServiceError
-from hearth.model.functions import ConfigurationId, FunctionVersion, configuration_id
+from hearth.model.functions import (
+    ConfigurationId,
+    FunctionVersion,
+    Initialization,
+    configuration_id,
+)
 from hearth.model.ids import FunctionKey, SandboxId
 from hearth.model.workers import Placed, SandboxStatus, StartId
 from hearth.worker_manager.pool import Pool
@@ -40,6 +48,7 @@ from hearth.worker_manager.pool_events import (
     WakeAt,
     Wanted,
 )
+from hearth.worker_manager.provisioned_pool import ProvisionedPool
 from hearth.worker_manager.slot import Slot
 
 TICK_S: Final = 1.0
@@ -68,6 +77,42 @@ class Placement(Protocol):
         ...
 
 
+class ScalingRates(Protocol):
+    """How many sandboxes of a function may start; counting supplies it."""
+
+    def allow_start(self, function: FunctionKey, now_s: float) -> ServiceError | None: ...
+
+    def refund_start(self, function: FunctionKey) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Rate:
+    """The scaling rate of one function."""
+
+    rates: ScalingRates
+    function: FunctionKey
+
+    def allow_start(self, now_s: float) -> ServiceError | None:
+        return self.rates.allow_start(self.function, now_s)
+
+    def refund_start(self) -> None:
+        self.rates.refund_start(self.function)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """How it stands with the sandboxes that are kept initialised for one configuration."""
+
+    initialised: int
+    failures: int
+    """Starts that failed one after the other."""
+    error: ServiceError | None
+    """Of the last of them."""
+
+
+KeptListener = Callable[[ConfigurationId, Kept], None]
+
+
 @dataclass(slots=True, eq=False)
 class _Home:
     """A pool and what its shell must remember."""
@@ -76,17 +121,30 @@ class _Home:
     function: FunctionVersion
     configuration: ConfigurationId
     wake: asyncio.TimerHandle | None = None
+    told: Kept | None = None
+    """What the listeners heard last; of kept sandboxes only."""
 
 
 class WorkerManager:
     """Implements what the front end needs of sandboxes, and what placement needs of their user."""
 
-    def __init__(self, placement: Placement, clock: Clock, jobs: Jobs, keepalive_s: float) -> None:
+    def __init__(
+        self,
+        placement: Placement,
+        clock: Clock,
+        jobs: Jobs,
+        keepalive_s: float,
+        rates: ScalingRates,
+    ) -> None:
         self._placement = placement
         self._clock = clock
         self._jobs = jobs
         self._keepalive_s = keepalive_s
+        self._rates = rates
         self._homes: dict[ConfigurationId, _Home] = {}
+        self._kept: dict[ConfigurationId, _Home] = {}
+        """Of provisioned concurrency; their pools are ProvisionedPools."""
+        self._kept_listeners: list[KeptListener] = []
         self._home_of: dict[SandboxId, _Home] = {}
         self._waiting: dict[Ticket, asyncio.Future[Slot | ServiceError]] = {}
         self._tickets = count(1)
@@ -94,13 +152,23 @@ class WorkerManager:
         self._closing = False
         placement.attach(self)
 
-    def take(self, function: FunctionVersion) -> Slot | None:
-        """The most recently used idle sandbox, now busy; None if there is none: then `wait`."""
-        home = self._homes.get(configuration_id(function))
-        return None if home is None else home.pool.take(self._clock.monotonic_s())
+    def take(self, function: FunctionVersion, *, provisioned: bool = False) -> Slot | None:
+        """The most recently used idle sandbox, now busy; None if there is none: then `wait`.
+
+        If `provisioned`, one that is kept initialised; where none is free, one on demand does.
+        """
+        configuration = configuration_id(function)
+        now_s = self._clock.monotonic_s()
+        if provisioned and (kept := self._kept.get(configuration)) is not None:
+            slot = kept.pool.take(now_s)
+            if slot is not None:
+                return slot
+        home = self._homes.get(configuration)
+        return None if home is None else home.pool.take(now_s)
 
     async def wait(self, function: FunctionVersion) -> Slot:
-        """A sandbox as soon as one is free or started. Raises the ServiceError of the start."""
+        """A sandbox on demand, as soon as one is free or started. Raises the ServiceError of the
+        start."""
         ticket = Ticket(next(self._tickets))
         assigned: asyncio.Future[Slot | ServiceError]
         assigned = self._waiting[ticket] = asyncio.get_running_loop().create_future()
@@ -137,11 +205,30 @@ class WorkerManager:
 
         What runs finishes first, and who waits for an old configuration is still served by it.
         """
-        for home in [h for c, h in self._homes.items() if c.key == function and c not in keep]:
-            self._feed(home, Retired())
+        for home in self._all_homes():
+            if home.configuration.key == function and home.configuration not in keep:
+                self._feed(home, Retired())
+
+    def provision(self, function: FunctionVersion, target: int) -> None:
+        """Keep so many sandboxes of this configuration initialised; 0: let them go."""
+        configuration = configuration_id(function)
+        home = self._kept.get(configuration)
+        if home is None:
+            if not target:
+                return
+            kept = replace(function, initialization=Initialization.PROVISIONED)
+            home = _Home(ProvisionedPool(lambda: StartId(next(self._starts))), kept, configuration)
+            self._kept[configuration] = home
+        assert isinstance(home.pool, ProvisionedPool)
+        self._obey(home, home.pool.provision(target, self._clock.monotonic_s()))
+
+    def on_kept(self, listener: KeptListener) -> None:
+        """Call `listener` when the sandboxes that are kept for a configuration have become more
+        or fewer, or one has failed to start. It must not raise."""
+        self._kept_listeners.append(listener)
 
     def idle_sandboxes(self) -> list[SandboxId]:
-        """Of all functions, longest idle first: the order in which they may be evicted."""
+        """Those on demand, longest idle first: the order in which they may be evicted."""
         idle = [slot for home in self._homes.values() for slot in home.pool.idle.values()]
         return [slot.sandbox for slot in sorted(idle, key=lambda slot: slot.since_s)]
 
@@ -153,7 +240,7 @@ class WorkerManager:
     def sandboxes(self) -> list[SandboxStatus]:
         """What there is now, for `hearth ps`."""
         now_s = self._clock.monotonic_s()
-        return [row for home in self._homes.values() for row in _status(home, now_s)]
+        return [row for home in self._all_homes() for row in _status(home, now_s)]
 
     async def run(self) -> None:
         """Retire old idle sandboxes, once a tick, until cancelled; nothing is started after."""
@@ -165,29 +252,45 @@ class WorkerManager:
             self._closing = True
 
     def tick(self) -> None:
-        for home in list(self._homes.values()):
+        for home in self._all_homes():
             self._feed(home, Tick())
+
+    def _all_homes(self) -> list[_Home]:
+        return [*self._homes.values(), *self._kept.values()]
 
     def _home(self, function: FunctionVersion) -> _Home:
         configuration = configuration_id(function)
         home = self._homes.get(configuration)
         if home is None:
-            pool = Pool(self._keepalive_s, lambda: StartId(next(self._starts)))
+            rate = _Rate(self._rates, function.key)
+            pool = Pool(self._keepalive_s, lambda: StartId(next(self._starts)), rate)
             home = self._homes[configuration] = _Home(pool, function, configuration)
         return home
 
     def _feed(self, home: _Home, event: Event) -> None:
         """Tell the pool, and do what it says; then tell it what came of that."""
-        pool = home.pool
+        self._obey(home, home.pool.handle(event, self._clock.monotonic_s()))
+
+    def _obey(self, home: _Home, instructions: Sequence[Instruction]) -> None:
         outcomes: list[Event] = []
-        for instruction in pool.handle(event, self._clock.monotonic_s()):
+        for instruction in instructions:
             outcome = self._carry_out(home, instruction)
             if outcome is not None:
                 outcomes.append(outcome)
         for outcome in outcomes:
             self._feed(home, outcome)
+        pool = home.pool
+        if isinstance(pool, ProvisionedPool):
+            self._tell(home, pool)
         if not pool.slots and pool.is_empty:
             self._forget(home)
+
+    def _tell(self, home: _Home, pool: ProvisionedPool) -> None:
+        now = Kept(pool.initialised, pool.failures, pool.error)
+        if now != home.told:
+            home.told = now
+            for listener in self._kept_listeners:
+                listener(home.configuration, now)
 
     def _carry_out(self, home: _Home, instruction: Instruction) -> Event | None:
         match instruction:
@@ -244,8 +347,9 @@ class WorkerManager:
     def _forget(self, home: _Home) -> None:
         if home.wake is not None:
             home.wake.cancel()
-        if self._homes.get(home.configuration) is home:
-            del self._homes[home.configuration]
+        for homes in (self._homes, self._kept):
+            if homes.get(home.configuration) is home:
+                del homes[home.configuration]
 
 
 def _status(home: _Home, now_s: float) -> list[SandboxStatus]:

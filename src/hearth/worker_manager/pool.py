@@ -15,14 +15,16 @@ down, replayed and shrunk as a plain list of events.
   invoke was served by a reuse is withdrawn; if it has already begun it goes on, and counts.
 - A start that failed refuses one invoke with its error instead of trying again, or a broken
   function would be started for ever.
+- A start that the function's scaling rate does not allow refuses who came last, at once.
 - Every sandbox leaves through exactly one StopSandbox, whatever ended it.
 """
 
 from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import islice
-from typing import Final, assert_never
+from typing import Final, Protocol, assert_never
 
+from hearth.model.errors import ServiceError
 from hearth.model.ids import SandboxId
 from hearth.model.workers import Placed, StartId
 from hearth.worker_manager.pool_events import (
@@ -54,10 +56,24 @@ FINISHING_GRACE_S: Final = 0.05
 NOTHING: Final[Sequence[Instruction]] = ()
 
 
+class ScalingRate(Protocol):
+    """How many sandboxes of the function may start; the counter supplies it."""
+
+    def allow_start(self, now_s: float) -> ServiceError | None:
+        """Count one; answers what to refuse an invoke with if there may be none now."""
+        ...
+
+    def refund_start(self) -> None:
+        """One that was counted was not started after all."""
+        ...
+
+
 class Pool:
     """Invariant: nobody waits while a sandbox is idle."""
 
-    def __init__(self, keepalive_s: float, new_start: Callable[[], StartId]) -> None:
+    def __init__(
+        self, keepalive_s: float, new_start: Callable[[], StartId], rate: ScalingRate
+    ) -> None:
         self.slots: dict[SandboxId, Slot] = {}
         self.idle: dict[SandboxId, Slot] = {}  # in order, longest idle first
         self.finishing: dict[SandboxId, Slot] = {}  # in order, longest finishing first
@@ -67,6 +83,7 @@ class Pool:
         self._withdrawing: set[StartId] = set()
         self._keepalive_s = keepalive_s
         self._new_start = new_start
+        self._rate = rate
 
     @property
     def is_empty(self) -> bool:
@@ -118,6 +135,7 @@ class Pool:
                 refused = [Refuse(self.waiting.popleft(), error)] if uncovered else []
                 return [*refused, *self._balance(now_s)]
             case StartWithdrawn():
+                self._rate.refund_start()
                 return self._balance(now_s)
             case _:
                 assert_never(event)
@@ -198,6 +216,10 @@ class Pool:
     def _start(self, count: int, now_s: float) -> list[Instruction]:
         todo: list[Instruction] = []
         for _ in range(count):
+            error = self._rate.allow_start(now_s)
+            if error is not None:
+                todo.append(Refuse(self.waiting.pop(), error))
+                continue
             start = self._new_start()
             self.starting[start] = now_s
             todo.append(StartSandbox(start))

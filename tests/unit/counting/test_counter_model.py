@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from fakes.invokes import function_key
-from hearth.counting.account import Provision
 from hearth.counting.counter import Counter
 from hearth.counting.pool import FINISHING_GRACE_S, REQUESTS_PER_S, Lease
 from hearth.model.errors import TooManyRequests
@@ -169,13 +168,12 @@ class CounterMachine(RuleBasedStateMachine):
         now = self.available.get((function, version), 0)
         spare = self.on_demand_limit(function)
         amount = min(amount, now + spare)
-        provision = Provision(requested=amount, available=amount)
-        self.counter.provision(FUNCTIONS[function], version, provision)
+        self.counter.provision(FUNCTIONS[function], version, requested=amount, available=amount)
         self.available[function, version] = amount
 
     @rule(function=functions, version=st.sampled_from(VERSIONS[1:]))
     def unprovision(self, function: int, version: str) -> None:
-        self.counter.provision(FUNCTIONS[function], version, None)
+        self.counter.provision(FUNCTIONS[function], version, requested=0, available=0)
         self.available.pop((function, version), None)
 
     @rule(seconds=st.sampled_from([0.01, FINISHING_GRACE_S, 2.0]))

@@ -3,7 +3,7 @@
 import pytest
 
 from fakes.invokes import function_key
-from hearth.counting.account import STARTS_BURST, Provision
+from hearth.counting.account import STARTS_BURST
 from hearth.counting.counter import Counter, Usage
 from hearth.counting.pool import Lease
 from hearth.model.errors import TooManyRequests
@@ -124,7 +124,7 @@ def test_who_waits_moves_with_its_function() -> None:
 
 def test_provisioned_comes_first_and_spills_over_to_what_is_unreserved() -> None:
     counter = Counter(10)
-    counter.provision(F, V1, Provision(requested=2, available=2))
+    counter.provision(F, V1, requested=2, available=2)
     provisioned = take(counter, F, 2, V1)
     assert all(lease.is_provisioned for lease in provisioned)
     spilled = take(counter, F, 8, V1)
@@ -136,7 +136,7 @@ def test_provisioned_comes_first_and_spills_over_to_what_is_unreserved() -> None
 
 def test_provisioned_is_of_one_version_only() -> None:
     counter = Counter(10)
-    counter.provision(F, V1, Provision(requested=2, available=2))
+    counter.provision(F, V1, requested=2, available=2)
     assert not take(counter, F, 1, V2)[0].is_provisioned
     take(counter, F, 7)
     refusal(counter, F)
@@ -145,7 +145,7 @@ def test_provisioned_is_of_one_version_only() -> None:
 
 def test_nothing_is_taken_from_others_before_all_of_it_is_available() -> None:
     counter = Counter(10)
-    counter.provision(F, V1, Provision(requested=6, available=0))
+    counter.provision(F, V1, requested=6, available=0)
     assert usage(counter).unreserved == 4
     assert not take(counter, F, 1, V1)[0].is_provisioned
     take(counter, G, 9)
@@ -154,7 +154,7 @@ def test_nothing_is_taken_from_others_before_all_of_it_is_available() -> None:
 def test_provisioned_is_part_of_the_reservation() -> None:
     counter = Counter(10)
     counter.reserve(F, 3)
-    counter.provision(F, V1, Provision(requested=2, available=2))
+    counter.provision(F, V1, requested=2, available=2)
     assert usage(counter).unreserved == 7
     take(counter, F)
     assert refusal(counter, F) == "ReservedFunctionConcurrentInvocationLimitExceeded"
@@ -166,15 +166,15 @@ def test_provisioned_is_part_of_the_reservation() -> None:
 def test_a_function_that_is_provisioned_whole_leaves_nothing_to_latest() -> None:
     counter = Counter(10)
     counter.reserve(F, 2)
-    counter.provision(F, V1, Provision(requested=2, available=2))
+    counter.provision(F, V1, requested=2, available=2)
     assert refusal(counter, F) == "ReservedFunctionConcurrentInvocationLimitExceeded"
 
 
 def test_a_lost_environment_is_made_up_for_on_demand() -> None:
     counter = Counter(10)
     counter.reserve(F, 2)
-    counter.provision(F, V1, Provision(requested=2, available=2))
-    counter.provision(F, V1, Provision(requested=2, available=1))
+    counter.provision(F, V1, requested=2, available=2)
+    counter.provision(F, V1, requested=2, available=1)
     leases = take(counter, F, 2, V1)
     assert [lease.is_provisioned for lease in leases] == [True, False]
     refusal(counter, F)
@@ -182,7 +182,7 @@ def test_a_lost_environment_is_made_up_for_on_demand() -> None:
 
 def test_a_sequential_client_waits_for_its_provisioned_environment() -> None:
     counter = Counter(10)
-    counter.provision(F, V1, Provision(requested=1, available=1))
+    counter.provision(F, V1, requested=1, available=1)
     (first,) = take(counter, F, 1, V1)
     first.finish(0.0)
     (second,) = take(counter, F, 1, V1, now_s=0.001)
@@ -193,7 +193,7 @@ def test_a_sequential_client_waits_for_its_provisioned_environment() -> None:
 
 def test_who_waited_for_a_provisioned_environment_in_vain_spills_over() -> None:
     counter = Counter(10)
-    counter.provision(F, V1, Provision(requested=1, available=1))
+    counter.provision(F, V1, requested=1, available=1)
     (first,) = take(counter, F, 1, V1)
     first.finish(0.0)
     (second,) = take(counter, F, 1, V1, now_s=0.001)
@@ -207,7 +207,7 @@ def test_who_waited_for_a_provisioned_environment_in_vain_spills_over() -> None:
 
 def test_who_can_neither_wait_nor_spill_over_is_told_why() -> None:
     counter = Counter(1)
-    counter.provision(F, V1, Provision(requested=1, available=1))
+    counter.provision(F, V1, requested=1, available=1)
     (first,) = take(counter, F, 1, V1)
     first.finish(0.0)
     (second,) = take(counter, F, 1, V1, now_s=0.001)
@@ -218,9 +218,9 @@ def test_who_can_neither_wait_nor_spill_over_is_told_why() -> None:
 
 def test_provisioned_that_is_taken_away_runs_to_its_end() -> None:
     counter = Counter(10)
-    counter.provision(F, V1, Provision(requested=3, available=3))
+    counter.provision(F, V1, requested=3, available=3)
     running = take(counter, F, 3, V1)
-    counter.provision(F, V1, None)
+    counter.provision(F, V1, requested=0, available=0)
     take(counter, G, 7)
     assert refusal(counter, G) == "ConcurrentInvocationLimitExceeded"
     for lease in running:
@@ -254,7 +254,7 @@ def test_ten_requests_a_second_for_each_unit_of_a_reservation() -> None:
 
 def test_an_invoke_too_many_a_second_for_provisioned_spills_over() -> None:
     counter = Counter(10)
-    counter.provision(F, V1, Provision(requested=1, available=1))
+    counter.provision(F, V1, requested=1, available=1)
     provisioned = 0
     for _ in range(15):
         (lease,) = take(counter, F, 1, V1)
@@ -296,5 +296,5 @@ def test_settings_of_a_function_that_never_ran_are_not_forgotten() -> None:
 def test_taking_settings_away_that_were_never_there_remembers_nothing() -> None:
     counter = Counter(10)
     counter.reserve(F, None)
-    counter.provision(F, V1, None)
+    counter.provision(F, V1, requested=0, available=0)
     assert counter._functions == {}

@@ -36,7 +36,7 @@ class FakeSandboxes:
     told: list[str] = field(default_factory=list)
     slot: FakeSlot | None = field(default_factory=FakeSlot)
 
-    def take(self, function: FunctionVersion) -> FakeSlot | None:
+    def take(self, function: FunctionVersion, *, provisioned: bool = False) -> FakeSlot | None:
         return self.slot
 
     async def wait(self, function: FunctionVersion) -> FakeSlot:

@@ -9,6 +9,7 @@ import pytest
 from fakes.invokes import function_version
 from fakes.virtual_time import VirtualClock, run_in_virtual_time
 from hearth.base.jobs import Jobs
+from hearth.counting.counter import Counter
 from hearth.model.errors import InternalFailure, NoCapacity, ServiceError
 from hearth.model.functions import FunctionVersion, configuration_id
 from hearth.model.ids import SandboxId, WorkerId
@@ -64,7 +65,9 @@ def play(scenario: Callable[[WorkerManager, FakePlacement], Awaitable[None]]) ->
     async def run() -> None:
         async with Jobs() as jobs:
             placement = FakePlacement()
-            manager = WorkerManager(placement, VirtualClock(), jobs, keepalive_s=600.0)
+            manager = WorkerManager(
+                placement, VirtualClock(), jobs, keepalive_s=600.0, rates=Counter(1_000)
+            )
             await scenario(manager, placement)
 
     run_in_virtual_time(run())

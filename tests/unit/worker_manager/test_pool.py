@@ -3,6 +3,7 @@ from itertools import count
 
 import pytest
 
+from fakes.rates import AnyRate
 from hearth.model.errors import NoCapacity
 from hearth.model.ids import SandboxId, WorkerId
 from hearth.model.workers import Placed, StartId
@@ -43,7 +44,7 @@ def placed(sandbox: SandboxId, reuse_until_s: float = 1e9) -> Placed:
 
 def pool_after(*events: Event, now_s: float = 0.0) -> Pool:
     starts = count(1)
-    pool = Pool(KEEPALIVE_S, lambda: StartId(next(starts)))
+    pool = Pool(KEEPALIVE_S, lambda: StartId(next(starts)), AnyRate())
     for event in events:
         pool.handle(event, now_s)
     return pool

@@ -7,6 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from fakes.rates import AnyRate
 from hearth.model.errors import NoCapacity
 from hearth.model.ids import SandboxId, WorkerId
 from hearth.model.workers import Placed, StartId
@@ -47,7 +48,7 @@ class PoolMachine(RuleBasedStateMachine):
         super().__init__()
         numbers = count(1)
         self.names = count(1)
-        self.pool = Pool(KEEPALIVE_S, lambda: StartId(next(numbers)))
+        self.pool = Pool(KEEPALIVE_S, lambda: StartId(next(numbers)), AnyRate())
         self.now_s = 0.0
         self.waiting: list[Ticket] = []
         self.due: list[StartId] = []
