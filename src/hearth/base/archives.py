@@ -23,6 +23,8 @@ from typing import IO, Final
 ENTRIES_MAX: Final = 200_000
 PATH_BYTES_MAX: Final = 4_095
 NAME_BYTES_MAX: Final = 255
+DEPTH_MAX: Final = 256
+"""Directories below one another. Real packages have a dozen; tools that walk trees recurse."""
 LINK_STEPS_MAX: Final = 40
 """As many links as Linux follows in one path."""
 CHUNK_BYTES: Final = 256 * 1024
@@ -170,6 +172,8 @@ def _safe_path(header: zipfile.ZipInfo) -> str:
         raise BadArchive(f"a name that leaves the tree: {name!r}")
     if any(_encoded_size(part) > NAME_BYTES_MAX for part in parts):
         raise BadArchive(f"a name that is too long: {name!r}")
+    if len(parts) > DEPTH_MAX:
+        raise BadArchive(f"a name with too many directories: {name[:NAME_BYTES_MAX]!r}")
     path = "/".join(parts)
     if _encoded_size(path) > PATH_BYTES_MAX:
         raise BadArchive(f"a path that is too long: {name!r}")

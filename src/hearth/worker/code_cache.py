@@ -19,10 +19,10 @@ import asyncio
 import errno
 import hashlib
 import re
-import shutil
 import tempfile
 from collections.abc import Callable, Coroutine
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,6 +31,7 @@ from hearth.base.clock import Clock
 from hearth.base.grace import Grace
 from hearth.base.jobs import Jobs
 from hearth.base.log import Log
+from hearth.base.trees import remove_tree
 from hearth.model import limits
 from hearth.model.errors import InvalidZipFile
 
@@ -120,7 +121,7 @@ class CodeCache:
         # Renamed before anything can wait: from here on it is not there, and may be made again.
         gone = Path(tempfile.mkdtemp(prefix=_GONE, dir=self._directory))
         (self._directory / sha256).rename(gone / "tree")
-        await asyncio.to_thread(shutil.rmtree, gone)
+        await asyncio.to_thread(remove_tree, gone)
 
     async def sweep(self, referenced: AbstractSet[str], /) -> int:
         """Remove trees that have been unreferenced for UNREFERENCED_S; returns how many."""
@@ -178,7 +179,8 @@ class CodeCache:
             if error.errno not in {errno.EEXIST, errno.ENOTEMPTY}:
                 raise
         finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            with suppress(OSError):  # open() clears what is left
+                remove_tree(temporary)
 
     def _open(self) -> tuple[set[str], set[tuple[str, str]]]:
         self._directory.mkdir(parents=True, exist_ok=True)
@@ -197,7 +199,7 @@ class CodeCache:
 
 def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
+        remove_tree(path)
     else:
         path.unlink()
 

@@ -128,6 +128,7 @@ def test_the_size_limit_is_exact(tmp_path: Path) -> None:
         pytest.param([("p", stat.S_IFIFO | 0o666, "")], id="pipe"),
         pytest.param([("s", stat.S_IFSOCK | 0o666, "")], id="socket"),
         pytest.param([("x" * 256, FILE, "")], id="name too long"),
+        pytest.param([("d/" * 256 + "x", FILE, "")], id="too deep"),
         pytest.param([("/".join(["x" * 200] * 21), FILE, "")], id="path too long"),
     ],
 )
