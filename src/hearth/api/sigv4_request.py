@@ -188,11 +188,10 @@ def canonical_request(
 
 
 def canonical_path(path: str, *, is_s3: bool) -> str:
-    """Every service but S3 wants the path normalised and, encoded as it is, encoded once more."""
-    if _PLAIN_PATH.fullmatch(path):
+    """S3 takes the path as it was sent (a key may hold an encoded slash); every other service wants
+    it normalised and, encoded as it is, encoded once more."""
+    if is_s3 or _PLAIN_PATH.fullmatch(path):
         return path
-    if is_s3:
-        return quote(unquote_to_bytes(path.encode("latin-1")), safe="/-_.~")
     return _cached_path(path) if len(path) <= _CACHED_PATH_LENGTH_MAX else _normal_path(path)
 
 
