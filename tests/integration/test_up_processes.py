@@ -87,11 +87,14 @@ def test_detached_it_is_ready_when_the_command_returns_and_ends_with_down(hearth
     with urllib.request.urlopen(f"{endpoint}/2016-08-19/account-settings") as answer:
         assert answer.status == 200
     pid = hearth.pid()
+    process = os.pidfd_open(pid)
     assert os.getsid(pid) == pid, "it must not die with the terminal it was started from"
     assert Path(f"/proc/{pid}/fd/0").readlink() == Path("/dev/null")
     assert hearth.run("status").returncode == 0
     down = hearth.run("down")
     assert (down.returncode, down.stderr) == (0, "Hearth has stopped.\n")
+    assert select.select([process], [], [], 0)[0], "the process itself has ended too"
+    os.close(process)
     assert hearth.run("status").returncode == 1
 
 

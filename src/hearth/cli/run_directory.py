@@ -42,9 +42,7 @@ def hold(paths: StatePaths) -> Iterator[None]:
     try:
         if not _lock_with_patience(lock):
             raise StartRefused(_is_running(paths))
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, b"%d\n" % os.getpid(), 0)
-        paths.run_file.unlink(missing_ok=True)  # of one that was killed
+        _claim(paths, lock)
         try:
             yield
         finally:
@@ -52,6 +50,15 @@ def hold(paths: StatePaths) -> Iterator[None]:
             os.ftruncate(lock, 0)
     finally:
         os.close(lock)
+
+
+def _claim(paths: StatePaths, lock: int) -> None:
+    try:
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, b"%d\n" % os.getpid(), 0)
+        paths.run_file.unlink(missing_ok=True)  # of one that was killed
+    except OSError as error:  # a full disk, most likely
+        raise _unusable(paths, error) from error
 
 
 def make(paths: StatePaths) -> None:

@@ -1,6 +1,7 @@
 """hearth status, ps, down: what does the Hearth that runs do, and how does it end?"""
 
 import os
+import select
 import signal
 import time
 from contextlib import suppress
@@ -15,6 +16,8 @@ from hearth.settings import StatePaths, read_duration_s, read_state
 
 PATIENCE_S: Final = 2.0
 POLL_S: Final = 0.05
+EXIT_S: Final = 2.0
+"""Between giving the lock back and being gone lies only the end of the interpreter."""
 
 state_option = click.option(
     "--state", metavar="DIR", help="The state directory of the Hearth that is meant. [HEARTH_STATE]"
@@ -137,6 +140,7 @@ def down(*, state: str | None, timeout_s: float) -> None:
 def _wait_for_end(paths: StatePaths, pid: int, timeout_s: float) -> None:
     for turn in range(max(1, round(timeout_s / POLL_S))):
         if run_directory.holder(paths) is None:
+            _wait_for_exit(pid)
             return
         if turn == round(PATIENCE_S / POLL_S):
             note(f"Waiting for running invokes to end (pid {pid}) …")
@@ -145,3 +149,15 @@ def _wait_for_end(paths: StatePaths, pid: int, timeout_s: float) -> None:
         f"Hearth (pid {pid}) has not ended after {timeout_s:g} s. Wait longer with --timeout, or "
         f"end it at once with: kill -9 {pid} (nothing acknowledged is lost)."
     )
+
+
+def _wait_for_exit(pid: int) -> None:
+    """Return when that process has ended, or after EXIT_S: whoever looks then finds none."""
+    try:
+        process = os.pidfd_open(pid)
+    except OSError:  # it has
+        return
+    try:
+        select.select([process], [], [], EXIT_S)
+    finally:
+        os.close(process)

@@ -87,3 +87,13 @@ def test_a_state_directory_that_cannot_be_made_is_said_so(tmp_path: Path) -> Non
 
 def _leads_to(link: Path, target: Path) -> bool:
     return link.is_symlink() and link.readlink() == target
+
+
+def test_a_state_directory_that_takes_no_bytes_is_refused_in_words(paths: StatePaths) -> None:
+    run_directory.make(paths)
+    paths.lock.symlink_to("/dev/full")  # every write to it fails as on a full disk
+    with (
+        pytest.raises(StartRefused, match=r"cannot be used: .*Name another with --state DIR"),
+        run_directory.hold(paths),
+    ):
+        pass
