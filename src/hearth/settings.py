@@ -4,26 +4,20 @@ A flag beats the environment (`HEARTH_…`), which beats the default. `OPTIONS` 
 flags of `hearth up` and their help are made from it. Nothing else reads the environment.
 """
 
-import ipaddress
 import os
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
+from hearth import options
+from hearth.model.endpoints import Endpoints
+from hearth.options import StartRefused as StartRefused
+from hearth.options import is_loopback as is_loopback
+from hearth.options import read_duration_s as read_duration_s
+
 LISTEN_DEFAULT: Final = "127.0.0.1:4566"
-
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|)")
-_UNIT_S: Final = {"ms": 0.001, "": 1.0, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
-_REGION = re.compile(r"[a-z]{2,4}(-[a-z]+)+-\d")
-_IPV6 = re.compile(r"[0-9a-f:.]*:[0-9a-f:.]*", re.IGNORECASE)
-_HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
-
-
-class StartRefused(Exception):
-    """Hearth cannot start like this. The text is for the user: what is wrong, and what to do."""
 
 
 class Auth(StrEnum):
@@ -88,6 +82,8 @@ class Settings:
     region: str
     nats_server: Path | None
     """None: the one that was installed with Hearth."""
+    endpoints: Endpoints
+    """Where other AWS services are."""
 
     @property
     def paths(self) -> StatePaths:
@@ -106,10 +102,17 @@ class Option:
     read: Callable[[str], Any]
     metavar: str
     help: str
+    is_repeatable: bool = False
+    """The flag may be given more than once, and its variables have one more part in their names."""
 
     @property
     def variable(self) -> str:
-        return "HEARTH_" + self.flag.removeprefix("--").replace("-", "_").upper()
+        name = "HEARTH_" + self.flag.removeprefix("--").replace("-", "_").upper()
+        return f"{name}_SERVICE" if self.is_repeatable else name
+
+
+Flags = Mapping[str, str | tuple[str, ...] | None]
+"""Texts by field name, None or empty where not given; a tuple for a repeatable flag."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,26 +150,25 @@ def _cache_home(environment: Mapping[str, str], home: Path) -> Path:
     return given if given.is_absolute() else home / ".cache"
 
 
-def read_settings(
-    flags: Mapping[str, str | None], environment: Mapping[str, str] | None = None
-) -> Settings:
-    """`flags` by field name, None where not given. Raises StartRefused, naming the flag."""
+def read_settings(flags: Flags, environment: Mapping[str, str] | None = None) -> Settings:
+    """Raises StartRefused, naming the flag."""
     environment = os.environ if environment is None else environment
     values: dict[str, Any] = {"nats_server": None}
     for option in OPTIONS:
+        if option.is_repeatable:
+            continue
         text, source = flags.get(option.field), option.flag
         if text is None and (found := environment.get(option.variable)):
             text, source = found, f"{option.flag} (from {option.variable})"
         text = option.default if text is None else text
-        if text is None:
-            continue
-        try:
-            values[option.field] = option.read(text)
-        except ValueError as error:
-            raise StartRefused(f"{source} must be {error}, not {text!r}.") from error
-    host, port = values.pop("listen")
+        if text is not None:
+            assert isinstance(text, str)
+            values[option.field] = options.read_as(source, text, option.read)
+    host, port = listen_at = values.pop("listen")
     values.setdefault("state", state_default(environment))
-    settings = Settings(host=host, port=port, **values)
+    texts = flags.get("endpoints") or ()
+    endpoints = options.endpoints(texts, environment, listen_at)
+    settings = Settings(host=host, port=port, endpoints=endpoints, **values)
     _refuse_open_door(settings)
     return settings
 
@@ -175,7 +177,7 @@ def read_state(flag: str | None, environment: Mapping[str, str] | None = None) -
     """For commands that need to know only where Hearth keeps its state."""
     environment = os.environ if environment is None else environment
     text = flag or environment.get("HEARTH_STATE")
-    return StatePaths(_path(text) if text else state_default(environment))
+    return StatePaths(options.path(text) if text else state_default(environment))
 
 
 def read_client_settings(environment: Mapping[str, str] | None = None) -> ClientSettings:
@@ -204,23 +206,6 @@ def state_default(environment: Mapping[str, str]) -> Path:
     return home / "hearth"
 
 
-def read_duration_s(text: str) -> float:
-    """`90`, `90s`, `10m`, `1.5h`. Raises ValueError saying what it must be."""
-    match = _DURATION.fullmatch(text.strip())
-    if match is None:
-        raise ValueError("a time like 90, 90s, 10m or 2h")
-    return float(match[1]) * _UNIT_S[match[2]]
-
-
-def is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def _refuse_open_door(settings: Settings) -> None:
     if settings.auth is Auth.SIGV4 or is_loopback(settings.host):
         return
@@ -231,79 +216,12 @@ def _refuse_open_door(settings: Settings) -> None:
     )
 
 
-def _listen(text: str) -> tuple[str, int]:
-    host, colon, port = text.rpartition(":")
-    if host.startswith("[") and host.endswith("]") and _IPV6.fullmatch(host[1:-1]):
-        host = host[1:-1]
-    elif not colon:
-        host = "127.0.0.1"
-    elif _HOST_NAME.fullmatch(host) is None:
-        port = ""
-    if not (port.isascii() and port.isdecimal()) or int(port) > 65_535:
-        raise ValueError("HOST:PORT like 127.0.0.1:4566, or [::1]:4566, with a port up to 65535")
-    return host, int(port)
-
-
-def _path(text: str) -> Path:
-    return Path(text).expanduser().absolute()
-
-
-def _one_of(choices: type[StrEnum]) -> Callable[[str], StrEnum]:
-    def read(text: str) -> StrEnum:
-        if text not in list(choices):
-            raise ValueError(" or ".join(choices).replace(" or ", ", ", len(choices) - 2))
-        return choices(text)
-
-    return read
-
-
-def _whole(low: int, high: int) -> Callable[[str], int]:
-    def read(text: str) -> int:
-        if not (text.isascii() and text.isdecimal()) or not low <= int(text) <= high:
-            raise ValueError(f"a whole number from {low} to {high}")
-        return int(text)
-
-    return read
-
-
-def _seconds(high_s: float) -> Callable[[str], float]:
-    def read(text: str) -> float:
-        seconds = read_duration_s(text)
-        if seconds > high_s:
-            raise ValueError(f"at most {high_s:g} seconds")
-        return seconds
-
-    return read
-
-
-def _fraction(text: str) -> float:
-    try:
-        fraction = float(text)
-    except ValueError:
-        fraction = 0.0
-    if not 0.05 <= fraction <= 1.0:
-        raise ValueError("a number from 0.05 to 1")
-    return fraction
-
-
-def _level(text: str) -> str:
-    if text.lower() not in ("debug", "info", "warning", "error"):
-        raise ValueError("debug, info, warning or error")
-    return text.lower()
-
-
-def _region(text: str) -> str:
-    if _REGION.fullmatch(text) is None:
-        raise ValueError("an AWS region like us-east-1")
-    return text
-
-
 OPTIONS: Final = (
     Option(
         field="listen",
         flag="--listen",
         default=LISTEN_DEFAULT,
-        read=_listen,
+        read=options.listen,
         metavar="HOST:PORT",
         help="Where AWS clients reach Hearth; port 0 picks a free one.",
     ),
@@ -311,7 +229,7 @@ OPTIONS: Final = (
         field="state",
         flag="--state",
         default=None,
-        read=_path,
+        read=options.path,
         metavar="DIR",
         help="Where everything is kept.  [default: the user's data home; /var/lib/hearth for root]",
     ),
@@ -319,7 +237,7 @@ OPTIONS: Final = (
         field="auth",
         flag="--auth",
         default=Auth.OPEN,
-        read=_one_of(Auth),
+        read=options.one_of(Auth),
         metavar="[open|sigv4]",
         help="open: any credentials. sigv4: only keys made with `hearth keys add`.",
     ),
@@ -327,7 +245,7 @@ OPTIONS: Final = (
         field="sandbox",
         flag="--sandbox",
         default=SandboxChoice.AUTO,
-        read=_one_of(SandboxChoice),
+        read=options.one_of(SandboxChoice),
         metavar="[auto|bubblewrap|process]",
         help="How functions are isolated. process: NOT isolated.",
     ),
@@ -335,7 +253,7 @@ OPTIONS: Final = (
         field="account_concurrency",
         flag="--account-concurrency",
         default="1000",
-        read=_whole(1, 1_000_000),
+        read=options.whole(1, 1_000_000),
         metavar="N",
         help="Invokes that may run at once, in all functions of an account and region.",
     ),
@@ -343,7 +261,7 @@ OPTIONS: Final = (
         field="keepalive_s",
         flag="--keepalive",
         default="600",
-        read=_seconds(86_400.0),
+        read=options.seconds(86_400.0),
         metavar="TIME",
         help="How long an idle sandbox is kept.",
     ),
@@ -351,7 +269,7 @@ OPTIONS: Final = (
         field="drain_s",
         flag="--drain",
         default="10",
-        read=_seconds(900.0),
+        read=options.seconds(900.0),
         metavar="TIME",
         help="How long running invokes may take to end when Hearth stops.",
     ),
@@ -359,7 +277,7 @@ OPTIONS: Final = (
         field="memory_fraction",
         flag="--memory-fraction",
         default="0.8",
-        read=_fraction,
+        read=options.fraction,
         metavar="F",
         help="The part of this machine's memory that sandboxes may use.",
     ),
@@ -367,7 +285,7 @@ OPTIONS: Final = (
         field="log_group_mb",
         flag="--log-mb",
         default="64",
-        read=_whole(1, 1_048_576),
+        read=options.whole(1, 1_048_576),
         metavar="N",
         help="How many MB of log are kept for each function.",
     ),
@@ -375,7 +293,7 @@ OPTIONS: Final = (
         field="log_level",
         flag="--log-level",
         default="info",
-        read=_level,
+        read=options.level,
         metavar="LEVEL",
         help="What Hearth says about itself: debug, info, warning or error.",
     ),
@@ -383,7 +301,7 @@ OPTIONS: Final = (
         field="region",
         flag="--region",
         default="us-east-1",
-        read=_region,
+        read=options.region,
         metavar="REGION",
         help="The region of callers who name none.",
     ),
@@ -391,8 +309,17 @@ OPTIONS: Final = (
         field="nats_server",
         flag="--nats-server",
         default=None,
-        read=_path,
+        read=options.path,
         metavar="FILE",
         help="Another nats-server than the one that was installed with Hearth.",
+    ),
+    Option(
+        field="endpoints",
+        flag="--endpoint",
+        default=None,
+        read=options.endpoint,
+        metavar="SERVICE=URL|aws",
+        help="Where another AWS service is (s3: for code in buckets); repeatable.",
+        is_repeatable=True,
     ),
 )

@@ -10,7 +10,7 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -19,7 +19,7 @@ import click
 
 from hearth.cli import run_directory
 from hearth.cli.output import Failure, note
-from hearth.settings import OPTIONS, StartRefused, StatePaths
+from hearth.settings import OPTIONS, Flags, StartRefused, StatePaths
 
 PATIENCE_S: Final = 2.0
 START_S: Final = 60.0
@@ -69,7 +69,7 @@ def reporter(ready_fd: int | None) -> Iterator[Reporter]:
         report.close()
 
 
-def start(paths: StatePaths, flags: Mapping[str, str | None]) -> str:
+def start(paths: StatePaths, flags: Flags) -> str:
     """Start a daemon with these flags of `hearth up`; returns its endpoint once it is ready.
 
     Raises Failure saying why it is not.
@@ -100,11 +100,14 @@ def start(paths: StatePaths, flags: Mapping[str, str | None]) -> str:
     raise Failure(f"Hearth ended while it was starting.{_log_tail(paths.log_file)}")
 
 
-def _command(flags: Mapping[str, str | None], ready_fd: int) -> list[str]:
+def _command(flags: Flags, ready_fd: int) -> list[str]:
     # -P: a module in the current directory must not stand in for one of ours.
     command = [sys.executable, "-P", "-m", "hearth", "up", f"--ready-fd={ready_fd}"]
-    given = ((option.flag, flags.get(option.field)) for option in OPTIONS)
-    return command + [f"{flag}={text}" for flag, text in given if text is not None]
+    for option in OPTIONS:
+        given = flags.get(option.field)
+        texts = (given,) if isinstance(given, str) else given or ()
+        command += [f"{option.flag}={text}" for text in texts]
+    return command
 
 
 def _open_log(paths: StatePaths) -> int:

@@ -25,6 +25,7 @@ from hearth.cli.platform import Platform
 from hearth.cli.run_directory import RunFile
 from hearth.settings import (
     OPTIONS,
+    Flags,
     Option,
     Settings,
     StartRefused,
@@ -42,6 +43,7 @@ def _flag(option: Option) -> click.Option:
     return click.Option(
         [option.flag, option.field],
         metavar=option.metavar,
+        multiple=option.is_repeatable,
         help=f"{option.help}  [{default}{option.variable}]",
     )
 
@@ -50,7 +52,14 @@ SETTINGS_FLAGS: Final = [_flag(option) for option in OPTIONS]
 
 
 @click.pass_obj
-def _up(platform: Platform, /, *, detach: bool, ready_fd: int | None, **flags: str | None) -> None:
+def _up(
+    platform: Platform,
+    /,
+    *,
+    detach: bool,
+    ready_fd: int | None,
+    **flags: str | tuple[str, ...] | None,
+) -> None:
     """Start Hearth: AWS Lambda on this machine.
 
     Prints "hearth ready http://…" when it can be used, and runs until Ctrl-C.
@@ -132,7 +141,7 @@ def _stop(stop: asyncio.Event) -> None:
     stop.set()
 
 
-def _read(flags: dict[str, str | None]) -> Settings:
+def _read(flags: Flags) -> Settings:
     with _refused():
         return read_settings(flags)
 
