@@ -67,9 +67,16 @@ def _unique(paths: Iterable[Path]) -> Iterable[Path]:
     seen: set[Path] = set()
     for path in paths:
         real = path.resolve()
-        if real not in seen and path.is_file():
+        if real not in seen and _is_file(path):
             seen.add(real)
             yield path
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # below a directory that this user may not look into: root's PATH after su
+        return False
 
 
 def ask(path: Path) -> Interpreter | None:
