@@ -45,6 +45,8 @@ class Habits:
 
 @dataclass(eq=False)
 class FakeSandbox:
+    function: FunctionVersion
+    """As it was started: with its initialisation."""
     configuration: ConfigurationId
     is_busy: bool = False
     is_dead: bool = False
@@ -64,6 +66,8 @@ class FakeWorker:
         self.violations: list[str] = []
         self.on_running: Callable[[int], None] = lambda _change: None
         """Called with +1 when an invoke begins and -1 when its sandbox is released."""
+        self.on_run: Callable[[FunctionVersion, int], None] = lambda _function, _change: None
+        """The same, with the function of the sandbox."""
         self.on_lost: Callable[[SandboxId], None] = lambda _sandbox: None
         self._rng = rng
         self._is_gone = asyncio.Event()
@@ -83,7 +87,7 @@ class FakeWorker:
         finally:
             self.starting -= 1
         self.started.append(sandbox)
-        self.sandboxes[sandbox] = FakeSandbox(configuration_id(function))
+        self.sandboxes[sandbox] = FakeSandbox(function, configuration_id(function))
 
     async def stop_sandbox(self, sandbox: SandboxId) -> None:
         found = self.sandboxes.get(sandbox)
@@ -107,6 +111,7 @@ class FakeWorker:
         found.is_busy = True
         found.served.append(invocation.request)
         self.on_running(+1)
+        self.on_run(found.function, +1)
         release = _Release(self, found, released)
         try:
             await self._take_time(self._draw(self.habits.run_s))
@@ -179,4 +184,5 @@ class _Release:
         self._sandbox.is_busy = False
         self._sandbox.is_dead = not is_good
         self._worker.on_running(-1)
+        self._worker.on_run(self._sandbox.function, -1)
         self._released(is_good)

@@ -13,14 +13,18 @@ from fakes.invokes import FunctionTable, function_version, invoke_call
 from fakes.virtual_time import VirtualClock, run_in_virtual_time
 from fakes.worker import FakeWorker, Habits
 from hearth.base.jobs import Jobs
+from hearth.control.allocation import Allocation
 from hearth.counting.counter import Counter
 from hearth.frontend.invoke import Invoker
-from hearth.model.errors import ServiceError
-from hearth.model.functions import FunctionVersion
+from hearth.model.errors import ServiceError, TooManyRequests
+from hearth.model.functions import ConfigurationId, FunctionVersion, Initialization
 from hearth.model.ids import SandboxId, WorkerId
 from hearth.model.invocations import InvokeResult
 from hearth.placement.placement import Placement
-from hearth.worker_manager.manager import WorkerManager
+from hearth.worker_manager.manager import Kept, WorkerManager
+
+Draw = tuple[str, Initialization]
+"""A function, and the kind of sandbox that serves it."""
 
 
 @dataclass
@@ -31,10 +35,24 @@ class Audit:
     running_peak: int = 0
     outcomes: Tally[str] = field(default_factory=Tally)
     """`ok`, or the code of the error."""
+    reasons: Tally[str] = field(default_factory=Tally)
+    """Of the throttles among them."""
+    running_by: Tally[Draw] = field(default_factory=Tally)
+    peaks: dict[Draw, int] = field(default_factory=dict)
+    unreserved_peak: int = 0
+    """Of all functions in `unreserved`, added up, however they are served."""
+    unreserved: set[str] = field(default_factory=set)
 
     def on_running(self, change: int) -> None:
         self.running += change
         self.running_peak = max(self.running_peak, self.running)
+
+    def on_run(self, function: FunctionVersion, change: int) -> None:
+        draw = (function.key.name, function.initialization)
+        self.running_by[draw] += change
+        self.peaks[draw] = max(self.peaks.get(draw, 0), self.running_by[draw])
+        running = sum(n for (name, _), n in self.running_by.items() if name in self.unreserved)
+        self.unreserved_peak = max(self.unreserved_peak, running)
 
 
 class World:
@@ -77,6 +95,7 @@ class World:
     def add_worker(self, name: str, habits: Habits) -> FakeWorker:
         worker = FakeWorker(name, habits, random.Random(self.rng.random()))
         worker.on_running = self.audit.on_running
+        worker.on_run = self.audit.on_run
         worker.on_lost = self.manager.condemn
         self.workers[worker.id] = worker
         self.placement.register(worker)
@@ -97,11 +116,34 @@ class World:
     def deploy(self, function: FunctionVersion) -> None:
         self.functions[function.key] = function
 
+    def provision(self, function: FunctionVersion, number: int) -> Allocation:
+        """What control does about one version, without what is stored."""
+        allocation = Allocation()
+
+        def kept(configuration: ConfigurationId, now: Kept) -> None:
+            if (configuration.key, configuration.version) != (function.key, function.version):
+                return
+            allocation.kept(now.initialised, now.failures)
+            self.counter.provision(
+                function.key,
+                function.version,
+                requested=number,
+                available=allocation.available,
+            )
+
+        self.functions.publish(function)
+        self.manager.on_kept(kept)
+        allocation.want(number)
+        self.manager.provision(function, number)
+        return allocation
+
     async def invoke(self, name: str = "f") -> InvokeResult:
         try:
             result = await self.invoker.invoke(invoke_call(name))
         except ServiceError as error:
             self.audit.outcomes[error.code] += 1
+            if isinstance(error, TooManyRequests):
+                self.audit.reasons[error.reason] += 1
             raise
         self.audit.outcomes["ok"] += 1
         return result

@@ -6,7 +6,8 @@
 
 Provisioned concurrency takes its part from the function's reservation, or else from what is
 unreserved: as much as is *available*, that is, kept initialised now. So the parts always add up to
-the limit, and what is not available runs on demand instead. A reservation counts in full at once.
+the limit, and what is not available runs on demand instead; when it is available again, it waits
+for what took its place. A reservation counts in full at once.
 
 When a limit is lowered, what runs goes on, in the pool that its function draws from now. Until that
 pool is within its limit again the account is settling: then a pool with room lets nobody in while
@@ -73,11 +74,17 @@ class Function:
         """From exactly one pool. Raises TooManyRequests."""
         if self.provisioned:
             share = self.provisioned.get(version)
-            if share is not None:
+            if share is not None and self._may_use(share.pool):
                 lease = Lease(share, spill_to=self.on_demand)
                 if share.pool.enter(lease, now_s) or share.pool.wait(lease, now_s):
                     return lease
         return self.on_demand.pool.acquire(self.on_demand, now_s)
+
+    def _may_use(self, provisioned: Pool) -> bool:
+        """Not what invokes on demand still occupy, from before it was available again."""
+        on_demand = self.on_demand.pool
+        excess = on_demand.in_use - on_demand.limit
+        return excess <= 0 or provisioned.in_use + excess < provisioned.limit
 
     def allow_start(self, now_s: float) -> TooManyRequests | None:
         """Count a new environment, or answer why there may be none now."""

@@ -65,7 +65,8 @@ class CounterMachine(RuleBasedStateMachine):
         if len(self.held) >= LIMIT:
             return None
         available = self.available.get((function, version), 0)
-        if self.provisioned_use(function, version) < available:
+        excess = max(self.on_demand_use(function) - self.on_demand_limit(function), 0)
+        if self.provisioned_use(function, version) + excess < available:
             return "provisioned"
         if self.on_demand_use(function) < self.on_demand_limit(function):
             return "on-demand"

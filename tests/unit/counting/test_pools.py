@@ -180,6 +180,20 @@ def test_a_lost_environment_is_made_up_for_on_demand() -> None:
     refusal(counter, F)
 
 
+def test_what_is_available_again_waits_for_what_took_its_place() -> None:
+    counter = Counter(10)
+    counter.reserve(G, 5)
+    counter.provision(F, V1, requested=2, available=1)
+    provisioned, *spilled = take(counter, F, 5, V1)
+    assert provisioned.is_provisioned
+    counter.provision(F, V1, requested=2, available=2)
+    with pytest.raises(TooManyRequests):  # else it would take from what is reserved for g
+        counter.acquire(F, V1, 0.0)
+    spilled[0].release()
+    assert take(counter, F, 1, V1)[0].is_provisioned
+    take(counter, G, 5)
+
+
 def test_a_sequential_client_waits_for_its_provisioned_environment() -> None:
     counter = Counter(10)
     counter.provision(F, V1, requested=1, available=1)
