@@ -72,6 +72,17 @@ class Platform:
         self.close()
         return status
 
+    def wait(self, within_s: float) -> int:
+        """Its exit status, once it has ended by itself."""
+        assert self._process is not None
+        status = self._process.wait(within_s)
+        self.close()
+        return status
+
+    def said(self) -> str:
+        """What it wrote to stderr so far."""
+        return (self._state.parent / f"{self._state.name}.log").read_text()
+
     def kill_group(self) -> None:
         """kill -9 of the whole process group, as a power button would."""
         assert self._process is not None

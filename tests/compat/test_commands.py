@@ -1,0 +1,137 @@
+"""The commands of README, and the AWS CLI, against a running Hearth."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import botocore.exceptions
+import pytest
+
+from compat.platform import PYTHON, Platform, create, running, wait_until
+
+pytestmark = pytest.mark.compat
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "hello"
+AWS = Path(sys.executable).parent / "aws"
+
+
+def test_deploy_invoke_logs_and_status(platform: Platform) -> None:
+    deployed = platform.command(
+        "deploy", str(EXAMPLE), "--handler", "app.handler", "--runtime", PYTHON
+    )
+    assert deployed.returncode == 0, deployed.stderr
+    assert deployed.stdout.strip().endswith(":function:hello")
+    invoked = platform.command("invoke", "hello", "-p", '{"name": "you"}', "--log")
+    assert json.loads(invoked.stdout)["message"] == "Hello, you!"
+    assert re.search(r"REPORT RequestId: .*Init Duration", invoked.stderr)
+    wait_until(
+        lambda: "REPORT RequestId" in platform.command("logs", "hello").stdout,
+        "the log is readable",
+    )
+    assert "hello" in platform.command("ps").stdout
+    status = platform.command("status")
+    assert (status.returncode, platform.endpoint in status.stdout) == (0, True)
+
+
+def test_a_function_error_is_an_exit_status(platform: Platform) -> None:
+    create(platform.client(), "fails", "def handler(e, c): raise ValueError('no')")
+    invoked = platform.command("invoke", "fails", "-p", "{}")
+    assert invoked.returncode == 1
+    assert json.loads(invoked.stdout)["errorType"] == "ValueError"
+
+
+def test_an_unknown_function_is_told_in_a_sentence(platform: Platform) -> None:
+    for command in (["invoke", "nobody", "-p", "{}"], ["logs", "nobody"]):
+        told = platform.command(*command)
+        assert told.returncode == 1
+        assert "nobody" in told.stderr
+        assert "Traceback" not in told.stderr
+
+
+def test_the_aws_cli_works_unmodified(platform: Platform, tmp_path: Path) -> None:
+    create(platform.client(), "cli", "def handler(e, c): return {'got': e}")
+
+    def aws(*arguments: str) -> Any:
+        done = subprocess.run(
+            [AWS, "lambda", *arguments, "--output", "json"],
+            env={
+                **os.environ,
+                "AWS_ENDPOINT_URL": platform.endpoint,
+                "AWS_ACCESS_KEY_ID": "test",
+                "AWS_SECRET_ACCESS_KEY": "test",
+                "AWS_DEFAULT_REGION": "us-east-1",
+                "AWS_CONFIG_FILE": str(tmp_path / "none"),
+            },
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    listed = aws("list-functions")
+    assert "cli" in [function["FunctionName"] for function in listed["Functions"]]
+    out = tmp_path / "out.json"
+    arguments = ("--function-name", "cli", "--payload", '{"n": 1}')
+    answer = aws("invoke", *arguments, str(out))
+    assert answer["StatusCode"] == 200
+    assert json.loads(out.read_text()) == {"got": {"n": 1}}
+
+
+def test_detach_runs_on_and_down_ends_it(tmp_path: Path) -> None:
+    offline = Platform(tmp_path / "state")
+    up = offline.command("up", "--detach", "--listen", "127.0.0.1:0")
+    assert up.returncode == 0, up.stderr
+    offline.endpoint = up.stdout.split()[-1]
+    try:
+        assert offline.client().list_functions()["Functions"] == []
+        assert offline.command("status").returncode == 0
+    finally:
+        down = offline.command("down")
+    assert down.returncode == 0
+    assert offline.command("down").returncode == 0, "nothing to stop is no error"
+    assert offline.command("status").returncode == 1
+
+
+def test_sigterm_lets_a_running_invoke_end_and_exits_0(tmp_path: Path) -> None:
+    with running(tmp_path / "state") as platform:
+        client = platform.client()
+        create(client, "slow", "import time\ndef handler(e, c): time.sleep(2); return 'done'")
+        outcome: list[Any] = []
+        invoke = threading.Thread(
+            target=lambda: outcome.append(
+                json.loads(client.invoke(FunctionName="slow")["Payload"].read())
+            )
+        )
+        invoke.start()
+        wait_until(lambda: "busy" in platform.command("ps").stdout, "the function runs")
+        assert platform.stop() == 0
+        invoke.join(30)
+        assert outcome == ["done"]
+
+
+def test_a_second_ctrl_c_ends_at_once(tmp_path: Path) -> None:
+    with running(tmp_path / "state", "--drain", "60") as platform:
+        client = platform.client()
+        create(client, "slow", "import time\ndef handler(e, c): time.sleep(60)", Timeout=90)
+        invoke = threading.Thread(target=invoke_until_gone, args=(client,), daemon=True)
+        invoke.start()
+        wait_until(lambda: "busy" in platform.command("ps").stdout, "the function runs")
+        os.kill(platform.pid, signal.SIGINT)
+        wait_until(lambda: "Once more to end at once" in platform.said(), "it drains")
+        os.kill(platform.pid, signal.SIGINT)
+        assert platform.wait(20) != 0
+        invoke.join(30)
+
+
+def invoke_until_gone(client: Any) -> None:
+    with contextlib.suppress(botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError):
+        client.invoke(FunctionName="slow")
