@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import botocore.config
 import botocore.exceptions
@@ -73,8 +73,8 @@ def test_above_the_limit_callers_are_throttled_and_the_limit_comes_back(tmp_path
             try:
                 client.invoke(FunctionName="who", Payload=json.dumps({"s": 1.5}))
             except client.exceptions.TooManyRequestsException as error:
-                status = error.response["ResponseMetadata"]["HTTPStatusCode"]
-                return f"{status} {error.response['Reason']}"
+                response: Any = error.response
+                return f"{response['ResponseMetadata']['HTTPStatusCode']} {response['Reason']}"
             return "ran"
 
         with ThreadPoolExecutor(12) as pool:
