@@ -4,7 +4,7 @@ from itertools import count
 import pytest
 
 from fakes.rates import AnyRate
-from hearth.model.errors import NoCapacity
+from hearth.model.errors import NoCapacity, TooManyRequests
 from hearth.model.ids import SandboxId, WorkerId
 from hearth.model.workers import Placed, StartId
 from hearth.worker_manager.pool import FINISHING_GRACE_S, Pool
@@ -279,3 +279,23 @@ def test_invokes_are_counted() -> None:
     slot = pool.take(2.0)
     assert slot is not None
     assert slot.invokes == 2
+
+
+def test_what_the_scaling_rate_does_not_allow_refuses_who_came_last() -> None:
+    starts, rate = count(1), AnyRate(left=1)
+    pool = Pool(KEEPALIVE_S, lambda: StartId(next(starts)), rate)
+    assert list(pool.handle(Wanted(T1), 0.0)) == [StartSandbox(A)]
+    (refuse,) = pool.handle(Wanted(T2), 0.0)
+    assert isinstance(refuse, Refuse)
+    assert refuse.ticket == T2
+    assert isinstance(refuse.error, TooManyRequests)
+    assert list(pool.waiting) == [T1]
+
+
+def test_a_start_that_was_withdrawn_does_not_count_against_the_scaling_rate() -> None:
+    starts, rate = count(1), AnyRate(left=1)
+    pool = Pool(KEEPALIVE_S, lambda: StartId(next(starts)), rate)
+    pool.handle(Wanted(T1), 0.0)
+    assert list(pool.handle(Unwanted(T1), 0.0)) == [CancelStart(A)]
+    pool.handle(StartWithdrawn(A), 0.0)
+    assert list(pool.handle(Wanted(T2), 0.0)) == [StartSandbox(B)]
