@@ -85,6 +85,7 @@ class FakeProgram:
         self._task: Any = None
         self.api = RuntimeApi(events)
         self.ended = False
+        self.end_takes_s = 0.0
 
     async def start(self, program: Program) -> None:
         if self._error is not None:
@@ -100,6 +101,7 @@ class FakeProgram:
         self.ended = True
         if self._task is not None:
             self._task.cancel()
+        await asyncio.sleep(self.end_takes_s)
 
     # -- for scripts -----------------------------------------------------------------------------
 

@@ -280,6 +280,7 @@ class ExecutionEnvironment:
         run = self._run
         if run is not None:
             run.stop_timers()
+            run.failed_s = self._clock.monotonic_s()
             if not run.answered:
                 run.payload = failure.payload(run.invocation.request)
                 run.function_error, run.answered = UNHANDLED, True
@@ -323,7 +324,7 @@ class ExecutionEnvironment:
             self._measure()
         return report.report_line(
             run.invocation.request,
-            duration_s=now_s - run.began_s,
+            duration_s=(run.failed_s or now_s) - run.began_s,
             memory_mb=self.function.memory_mb,
             memory_used_mb=self._memory_used_mb,
             init_s=init_s,

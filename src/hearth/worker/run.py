@@ -16,6 +16,8 @@ class Run:
     released: Callable[[bool], None]
     began_s: float
     outcome: asyncio.Future[InvokeResult]
+    failed_s: float | None = None
+    """When the platform ended it; what the clean-up takes after that is not its Duration."""
     timer: asyncio.TimerHandle | None = None
     answer_timer: asyncio.TimerHandle | None = None
     payload: bytes = b""

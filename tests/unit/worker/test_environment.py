@@ -206,6 +206,22 @@ def test_a_timeout_answers_kills_and_leaves_the_environment_to_be_initialised_ag
     play(story, hangs, echo)
 
 
+def test_what_killing_takes_is_not_billed() -> None:
+    async def hangs(program: FakeProgram) -> None:
+        program.end_takes_s = 5.0
+        await program.next()
+        await asyncio.sleep(1000)
+
+    async def story(scene: Scene) -> None:
+        await scene.environment.start()
+        await scene.invoke("r1")
+        await settle(scene, 1)
+        assert scene.clock.monotonic_s() == pytest.approx(8.0, abs=0.01)
+        assert "\tDuration: 3000.00 ms\tBilled Duration: 3000 ms\t" in scene.log[-1]
+
+    play(story, hangs)
+
+
 def test_a_function_that_answers_but_never_asks_again_is_reset_at_its_timeout() -> None:
     async def sulks(program: FakeProgram) -> None:
         request, payload = await program.next()
