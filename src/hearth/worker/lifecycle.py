@@ -93,13 +93,15 @@ class IllegalTransition(Exception):
 class Lifecycle:
     """One environment's state. `on_change` sees every change; metrics and logs hang there."""
 
-    __slots__ = ("_on_change", "_sandbox", "_since_s", "history", "state")
+    __slots__ = ("_changes", "_on_change", "_sandbox", "_since_s", "state")
 
     def __init__(
         self, sandbox: SandboxId, now_s: float, on_change: Callable[[Change], None] | None = None
     ) -> None:
         self.state = State.STARTING
-        self.history: deque[Change] = deque(maxlen=HISTORY_LENGTH_MAX)
+        self._changes: deque[tuple[State, Event, State, float, float]] = deque(
+            maxlen=HISTORY_LENGTH_MAX
+        )
         self._sandbox = sandbox
         self._since_s = now_s
         self._on_change = on_change
@@ -108,13 +110,18 @@ class Lifecycle:
         """Apply `event`. Raises IllegalTransition and changes nothing if the table has no row."""
         after = TRANSITIONS.get((self.state, event))
         if after is None:
-            raise IllegalTransition(self._sandbox, self.state, event, list(self.history))
-        change = Change(self.state, event, after, now_s, now_s - self._since_s)
+            raise IllegalTransition(self._sandbox, self.state, event, self.history)
+        change = (self.state, event, after, now_s, now_s - self._since_s)
         self.state, self._since_s = after, now_s
-        self.history.append(change)
+        self._changes.append(change)
         if self._on_change is not None:
-            self._on_change(change)
+            self._on_change(Change(*change))
         return after
+
+    @property
+    def history(self) -> list[Change]:
+        """The last changes, oldest first."""
+        return [Change(*change) for change in self._changes]
 
     def may(self, event: Event) -> bool:
         return (self.state, event) in TRANSITIONS
