@@ -10,6 +10,7 @@ from pathlib import Path
 
 from fakes.packages import zip_of
 from hearth.base.jobs import Jobs
+from hearth.control.deliveries import S3
 from hearth.control.functions import Functions
 from hearth.control.packages import Packages
 from hearth.control.preparation import is_settled
@@ -78,7 +79,7 @@ class ControlPlane:
 
 @asynccontextmanager
 async def control_plane(
-    kv: KeyValue, directory: Path, code_cache: FakeCodeCache | None = None
+    kv: KeyValue, directory: Path, code_cache: FakeCodeCache | None = None, s3: S3 | None = None
 ) -> AsyncIterator[ControlPlane]:
     """As app.py wires it; leaving it ends everything at once, as a kill would."""
     clock, numbers = HandClock(), itertools.count(1)
@@ -96,6 +97,7 @@ async def control_plane(
             clock=clock,
             jobs=jobs,
             ids=lambda: f"id-{began}-{next(numbers)}",
+            s3=s3,
         )
         jobs.spawn(replica.run(), name="replica")
         await asyncio.wait_for(replica.ready.wait(), WAIT_S_MAX)

@@ -16,6 +16,7 @@ from fakes.control import ACCOUNT, REGION, ROLE, ControlPlane, FakeCodeCache, co
 from fakes.packages import zip_of
 from hearth.api.operation import Operation, OperationRequest, OperationResponse
 from hearth.api.operations import account, aliases, functions, versions
+from hearth.control.deliveries import S3
 from hearth.engine.memory import MemoryEngine
 from hearth.model.ids import AccountId, Caller, Region
 
@@ -85,10 +86,10 @@ class Api:
         return created
 
 
-def play(directory: Path, scenario: Callable[[Api], Awaitable[None]]) -> None:
+def play(directory: Path, scenario: Callable[[Api], Awaitable[None]], s3: S3 | None = None) -> None:
     async def scene() -> None:
         kv = await MemoryEngine().bucket("meta")
-        async with control_plane(kv, directory, FakeCodeCache()) as plane:
+        async with control_plane(kv, directory, FakeCodeCache(), s3) as plane:
             await scenario(Api(plane))
 
     asyncio.run(scene())

@@ -11,7 +11,7 @@ class Killed(Exception):
 class Mortal:
     """Awaits a coroutine, and kills it where it waits for the `life`-th time."""
 
-    def __init__(self, work: Coroutine[Any, Any, None], life: int) -> None:
+    def __init__(self, work: Coroutine[Any, Any, object], life: int) -> None:
         self._work = work
         self._life = life
 

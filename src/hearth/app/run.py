@@ -33,6 +33,7 @@ from hearth.app.choices import (
 )
 from hearth.app.parts import Doors, Parts
 from hearth.app.retirement import Retirement
+from hearth.app.s3 import open_s3
 from hearth.app.setting_operations import function_operations, policies, setting_operations
 from hearth.app.view import View
 from hearth.base.clock import SystemClock
@@ -203,6 +204,7 @@ async def _build(settings: Settings, surroundings: Surroundings, stack: AsyncExi
             jobs,
             new_id,
             documents.delete_qualified,
+            open_s3(settings.endpoints, stack),
         ),
         logs=logs,
         backend=backend,

@@ -16,6 +16,7 @@ from typing import Final
 from hearth.base.clock import Clock
 from hearth.base.jobs import Jobs
 from hearth.control.aliases import Aliases
+from hearth.control.deliveries import S3, Deliveries
 from hearth.control.packages import Packages
 from hearth.control.pages import Page, page
 from hearth.control.preparation import CREATING, CREATING_CODE, CodeCache, Preparation
@@ -36,7 +37,6 @@ from hearth.control.validation import (
     check_tags,
 )
 from hearth.control.versions import Forget, Versions, number_of
-from hearth.control.zips import check_zip
 from hearth.engine.contract import KeyValue
 from hearth.model.errors import InvalidParameterValue
 from hearth.model.functions import Code, FunctionVersion, State, UpdateStatus
@@ -67,13 +67,17 @@ class Functions:
     ids: Callable[[], str]
     """A new UUID at each call."""
     forget: Forget = _forget_nothing
+    s3: S3 | None = None
+    """Where code may be fetched from."""
     versions: Versions = field(init=False)
     aliases: Aliases = field(init=False)
     _store: FunctionStore = field(init=False)
     _preparation: Preparation = field(init=False)
+    _deliveries: Deliveries = field(init=False)
 
     def __post_init__(self) -> None:
         self._store = FunctionStore(self.kv, self.replica)
+        self._deliveries = Deliveries(self.packages, self.s3)
         self.versions = Versions(
             self._store, self.replica, self.clock, self.jobs, self.ids, self.forget
         )
@@ -94,13 +98,14 @@ class Functions:
             raise InvalidParameterValue(NO_CODE)
         if await self._store.read(request.key) is not None:
             raise already_exists(request.key)
-        await asyncio.to_thread(check_zip, request.package)
+        async with self._deliveries.receive(request.package, request.key.region) as package:
+            code = await self.packages.put(package)
         function = FunctionVersion(
             key=request.key,
             runtime=request.runtime,
             handler=request.handler,
             role=request.role,
-            code=await self.packages.put(request.package),
+            code=code,
             description=request.description,
             timeout_s=request.timeout_s,
             memory_mb=request.memory_mb,
@@ -158,10 +163,11 @@ class Functions:
         if before is None:
             raise not_found(request.key)
         check_open(before.function, request.revision_id)
-        await asyncio.to_thread(check_zip, request.package)
-        if request.dry_run:
-            return _with_code(before.function, request, await _code(request.package))
-        code = await self.packages.put(request.package)
+        async with self._deliveries.receive(request.package, request.key.region) as package:
+            if request.dry_run:
+                code = await asyncio.to_thread(Packages.describe, package)
+                return _with_code(before.function, request, code)
+            code = await self.packages.put(package)
 
         def decide(now: FunctionVersion) -> FunctionVersion:
             check_open(now, request.revision_id)
@@ -215,11 +221,6 @@ def _check_new(request: CreateFunction) -> None:
     check_sizes(request.timeout_s, request.memory_mb, request.tmp_mb)
     check_environment(request.environment)
     check_tags(request.tags)
-
-
-async def _code(package: bytes) -> Code:
-    """What the package would be called, without storing it."""
-    return await asyncio.to_thread(Packages.describe, package)
 
 
 def _with_code(function: FunctionVersion, request: UpdateCode, code: Code) -> FunctionVersion:

@@ -17,7 +17,7 @@ import tempfile
 import threading
 from collections.abc import Set as AbstractSet
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 from hearth.base.clock import Clock
 from hearth.base.grace import Grace
@@ -59,17 +59,30 @@ class Packages:
         """Make the directory, remove what an earlier process left half written."""
         await asyncio.to_thread(self._open)
 
-    async def put(self, package: bytes) -> Code:
+    async def put(self, package: bytes | Path) -> Code:
         """Store the package, durably, if it is not there yet. Safe to repeat and to cancel.
 
+        A path is one of begin()'s; its file is taken, not copied.
         Raises CodeStorageExceeded, OSError; then nothing is left behind.
         """
+        if isinstance(package, Path):
+            return await asyncio.to_thread(self._take, package)
         return await asyncio.to_thread(self._put, package)
 
+    def begin(self) -> tuple[Path, IO[bytes]]:
+        """A new file, for a package that comes piece by piece. Who began it closes the file, and
+        deletes it unless put() took it; what a kill leaves is removed by open()."""
+        handle, name = tempfile.mkstemp(prefix=_TEMPORARY, dir=self._directory)
+        return Path(name), os.fdopen(handle, "wb")
+
     @staticmethod
-    def describe(package: bytes) -> Code:
+    def describe(package: bytes | Path) -> Code:
         """What put() would answer. Slow for a large package, so call it in a thread."""
-        return Code(sha256=hashlib.sha256(package).hexdigest(), size_bytes=len(package))
+        if isinstance(package, bytes):
+            return Code(sha256=hashlib.sha256(package).hexdigest(), size_bytes=len(package))
+        with package.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            return Code(sha256=sha256, size_bytes=file.tell())
 
     def path(self, sha256: str) -> Path:
         """Where the package of that digest is, if it is there."""
@@ -108,22 +121,31 @@ class Packages:
             if self._touch(sha256):
                 return code
             self._check_room(len(package))
-        handle, name = tempfile.mkstemp(prefix=_TEMPORARY, dir=self._directory)
-        temporary = Path(name)
+        temporary, file = self.begin()
         try:
-            with os.fdopen(handle, "wb") as file:
+            with file:
                 file.write(package)
                 file.flush()
                 os.fsync(file.fileno())
-            with self._lock:
-                if not self._touch(sha256):
-                    self._check_room(len(package))
-                    temporary.rename(self.path(sha256))
-                    self._total_bytes += len(package)
+            self._keep(temporary, code)
         finally:
             temporary.unlink(missing_ok=True)
-        self._flush_directory()
         return code
+
+    def _take(self, temporary: Path) -> Code:
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        code = self.describe(temporary)
+        self._keep(temporary, code)
+        return code
+
+    def _keep(self, temporary: Path, code: Code) -> None:
+        with self._lock:
+            if not self._touch(code.sha256):
+                self._check_room(code.size_bytes)
+                temporary.rename(self.path(code.sha256))
+                self._total_bytes += code.size_bytes
+        self._flush_directory()
 
     def _touch(self, sha256: str) -> bool:
         """True if the package is there; it then counts as put now."""

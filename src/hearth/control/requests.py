@@ -9,13 +9,23 @@ from hearth.model.ids import FunctionKey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class S3Object:
+    """A package that lies in a bucket."""
+
+    bucket: str
+    key: str
+    version: str | None = None
+    """None: the newest."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CreateFunction:
     key: FunctionKey
     runtime: str | None
     handler: str | None
     role: str
-    package: bytes | None
-    """The zip."""
+    package: bytes | S3Object | None
+    """The zip, or where it is."""
     description: str = ""
     timeout_s: int = limits.TIMEOUT_S_DEFAULT
     memory_mb: int = limits.MEMORY_MB_DEFAULT
@@ -30,7 +40,7 @@ class CreateFunction:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpdateCode:
     key: FunctionKey
-    package: bytes | None
+    package: bytes | S3Object | None
     architecture: Architecture | None = None
     revision_id: str | None = None
     """Only if the function is still at this one."""

@@ -1,10 +1,11 @@
-"""Is this upload a package that Lambda would take? Judged before anything is stored.
+"""Is this zip a package that Lambda would take? Judged before anything is stored.
 
 Texts: recorded and documented answers of CreateFunction and UpdateFunctionCode.
 Limits: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 """
 
 import io
+from pathlib import Path
 from typing import Final
 
 from hearth.base.archives import ArchiveTooLarge, BadArchive, EntryKind, open_archive
@@ -18,26 +19,31 @@ EMPTY: Final = "Uploaded file must be a non-empty zip"
 BROKEN: Final = "Could not unzip uploaded file. Please check your file, then try to upload again."
 
 
-def check_zip(package: bytes) -> None:
+def check_zip(package: bytes | Path) -> None:
     """Inflate the whole package in memory, a piece at a time; slow, so call it in a thread.
 
-    Raises InvalidParameterValue or RequestEntityTooLarge with AWS's text.
+    A file came from S3, where the limit on what is uploaded in a request does not hold.
+    Raises InvalidParameterValue or RequestEntityTooLarge with AWS's text; OSError.
     """
-    if not package:
-        raise InvalidParameterValue(EMPTY)
-    if len(package) > ZIPPED_BYTES_MAX:
+    if isinstance(package, bytes) and len(package) > ZIPPED_BYTES_MAX:
         raise RequestEntityTooLarge(f"Zipped size must be smaller than {ZIPPED_BYTES_MAX} bytes")
+    if not (len(package) if isinstance(package, bytes) else package.stat().st_size):
+        raise InvalidParameterValue(EMPTY)
     try:
-        with open_archive(io.BytesIO(package)) as archive:
+        with open_archive(
+            io.BytesIO(package) if isinstance(package, bytes) else package
+        ) as archive:
             if not any(entry.kind is not EntryKind.DIRECTORY for entry in archive.entries):
                 raise InvalidParameterValue(EMPTY)
             for _entry, content in archive.inflate(UNZIPPED_BYTES_MAX - 1):
                 for _chunk in content:
                     pass
     except ArchiveTooLarge as error:
-        raise InvalidParameterValue(
-            f"Unzipped size must be smaller than {UNZIPPED_BYTES_MAX} bytes"
-        ) from error
+        raise too_large() from error
     except BadArchive as error:
         log.info("package refused", reason=str(error))
         raise InvalidParameterValue(BROKEN) from error
+
+
+def too_large() -> InvalidParameterValue:
+    return InvalidParameterValue(f"Unzipped size must be smaller than {UNZIPPED_BYTES_MAX} bytes")

@@ -95,6 +95,14 @@ class RequestEntityTooLarge(ServiceError):
     blame = None
 
 
+class CodeSourceFailed(ServiceError):
+    """Where the code should come from does not answer, or says that it is broken."""
+
+    code = "ServiceException"
+    status = 502
+    blame = "Service"
+
+
 class CodeStorageExceeded(ServiceError):
     code = "CodeStorageExceededException"
     status = 400

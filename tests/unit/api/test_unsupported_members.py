@@ -52,7 +52,6 @@ def test_what_would_have_no_effect_is_refused_by_name(
 @pytest.mark.parametrize(
     ("code", "member"),
     [
-        ({"S3Bucket": "bucket", "S3Key": "key"}, "S3Bucket"),
         ({"ImageUri": "image"}, "ImageUri"),
         ({"ZipFile": PACKAGE, "SourceKMSKeyArn": "arn:aws:kms:x"}, "SourceKMSKeyArn"),
         ({"ZipFile": PACKAGE, "S3ObjectStorageMode": "REFERENCE"}, "S3ObjectStorageMode"),

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from hearth.api.operation import Operation, OperationRequest, OperationResponse
 from hearth.api.operations.addresses import addressed, addressed_latest
+from hearth.api.operations.code_sources import code_source
 from hearth.api.operations.unsupported import check_supported, log_group, unsupported
 from hearth.control.functions import Functions
 from hearth.control.requests import CreateFunction, UpdateCode, UpdateConfiguration
@@ -92,7 +93,7 @@ class _Handlers:
                 runtime=members.get("Runtime"),
                 handler=members.get("Handler"),
                 role=members["Role"],
-                package=members["Code"].get("ZipFile"),
+                package=code_source(members["Code"]),
                 description=members.get("Description", ""),
                 timeout_s=members.get("Timeout", limits.TIMEOUT_S_DEFAULT),
                 memory_mb=members.get("MemorySize", limits.MEMORY_MB_DEFAULT),
@@ -161,7 +162,7 @@ class _Handlers:
         function = await self._functions.update_code(
             UpdateCode(
                 key=key,
-                package=members.get("ZipFile"),
+                package=code_source(members),
                 architecture=_architecture(members),
                 revision_id=members.get("RevisionId"),
                 dry_run=bool(members.get("DryRun")),
