@@ -1,8 +1,9 @@
 """Does a text match a pattern of a model? The models' patterns are Java's; most are Python's too.
 
 What differs is rewritten: Unicode classes (`\\p{L}`) by the nearest of Python's, a hyphen after a
-class (`[\\w-_]`) by an escaped one. The rewritten pattern is never stricter than AWS's, so that a
-client is not refused what AWS accepts. A whole text must match, as Java's `matches` has it.
+class (`[\\w-_]`) by an escaped one, the dot by what ends no line of Java's. `\\d`, `\\w` and `\\s`
+are ASCII's, as Java has them. The rewritten pattern is never stricter than AWS's, so that a client
+is not refused what AWS accepts. A whole text must match, as Java's `matches` has it.
 """
 
 import re
@@ -30,6 +31,9 @@ CLASSES: Final = {
 TEXT_LENGTH_MAX: Final = 100_000
 """A longer text is not searched: what has a pattern is shorter, and some patterns are slow."""
 
+ANY: Final = r"[^\n\r\x85\u2028\u2029]"
+"""Java's dot; Python's takes a carriage return too."""
+
 _UNICODE_CLASS = re.compile(r"\\p\{(\w+)\}|\\p(\w)")
 _HYPHEN_AFTER_CLASS = re.compile(r"(\\[wds])-(?=[^\]])")
 
@@ -44,14 +48,13 @@ def matches(pattern: str, text: str) -> bool:
 
 @cache
 def _compile(pattern: str) -> re.Pattern[str] | None:
+    flags = re.NOFLAG if _UNICODE_CLASS.search(pattern) else re.ASCII
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # `[[` is a plain character here
-        for candidate in (pattern, _to_python(pattern)):
-            try:
-                return re.compile(candidate)
-            except re.error:
-                continue
-    return None
+        try:
+            return re.compile(_to_python(pattern), flags)
+        except re.error:
+            return None
 
 
 def _to_python(pattern: str) -> str:
@@ -68,6 +71,6 @@ def _to_python(pattern: str) -> str:
         width = 2 if pattern[position] == "\\" else 1
         piece = pattern[position : position + width]
         is_inside = (is_inside or piece == "[") and piece != "]"
-        parts.append(piece)
+        parts.append(ANY if piece == "." and not is_inside else piece)
         position += width
     return _HYPHEN_AFTER_CLASS.sub(r"\1\\-", "".join(parts))

@@ -27,7 +27,8 @@ _REFERENCE = re.compile(
     r"(?:(?P<account>\d{12}):)?"
     r"(?:(?P<function>function):)?"
     r"(?P<name>[a-zA-Z0-9-_\.]+)"
-    r"(?::(?P<qualifier>\$LATEST(?:\.PUBLISHED)?|[a-zA-Z0-9-_]+))?"
+    r"(?::(?P<qualifier>\$LATEST(?:\.PUBLISHED)?|[a-zA-Z0-9-_]+))?",
+    re.ASCII,
 )
 
 

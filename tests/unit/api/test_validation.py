@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from hearth.api.patterns import matches
 from hearth.api.shapes import load_service, parse_model
 from hearth.api.special_constraints import RUNTIMES
 from hearth.api.validation import check
@@ -328,3 +329,22 @@ def test_what_is_broken_inside_containers_is_found_and_named(
 def test_the_number_of_errors_is_bounded() -> None:
     with pytest.raises(ValidationFailed, match=r"^100 validation errors detected: "):
         check(NESTED, {"Tags": [{}] * 5_000})
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text", "matched"),
+    [
+        (r"\d{12}", "123456789012", True),
+        (r"\d{12}", "１２３４５６７８９０１２", False),
+        (r"[\w-]+", "é", False),
+        (r".*", "aé\t", True),
+        (r".*", "a\rb", False),
+        (r".*", "a\u2028b", False),
+        (r"[.]+|\.+", "...", True),
+        (r"[\s\S]*", "a\r\nb", True),
+        (r"([\p{L}\p{Z}\p{N}_.:/=+\-@]*)", "Größe 世界", True),
+        (r"([\p{L}\p{Z}\p{N}_.:/=+\-@]*)", "a!", False),
+    ],
+)
+def test_a_pattern_means_what_it_means_to_java(pattern: str, text: str, matched: bool) -> None:
+    assert matches(pattern, text) is matched
