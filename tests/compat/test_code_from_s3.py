@@ -31,6 +31,16 @@ def answering(word: str) -> bytes:
     return package({"app.py": f"def handler(e, c): return {word!r}"})
 
 
+@pytest.fixture(scope="module", autouse=True)
+def hearth_has_the_keys_of_the_store() -> Iterator[None]:
+    """Whatever whoever runs the tests has in his environment."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("AWS_ACCESS_KEY_ID", KEY)
+        environment.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+        environment.delenv("AWS_SESSION_TOKEN", raising=False)
+        yield
+
+
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     root = tmp_path_factory.mktemp("rclone")

@@ -3,6 +3,8 @@ that rclone does not have (versions, other regions, servers that are slow or lie
 
 import asyncio
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -238,3 +240,10 @@ def test_a_fetch_that_was_given_up_ends_with_its_server(
             thread.join(20.0)
             assert not thread.is_alive()
     assert only_here(tmp_path) == []
+
+
+def test_hearth_starts_without_importing_the_client() -> None:
+    """It takes longer than the rest of `hearth up` together."""
+    look = "import sys, hearth.app.run; print([m for m in sys.modules if m.startswith('botocore')])"
+    done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
