@@ -1,0 +1,289 @@
+"""What does Hearth answer to each operation of AWS? The one table behind docs/compatibility.md.
+
+Three answers and no fourth: it works, it works but for something that is said here, or it answers
+an error that says that it is not supported. A setting that would have no effect is refused by name.
+A test compares the table with the operations that are there, another with the page.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
+
+
+class Status(StrEnum):
+    WORKS = "works"
+    WORKS_BUT = "works but"
+    UNSUPPORTED = "not supported"
+
+
+@dataclass(frozen=True, slots=True)
+class Support:
+    """`note`: what does not work, or what the operation waits for."""
+
+    status: Status
+    note: str = ""
+
+
+WORKS: Final = Support(Status.WORKS)
+
+
+def _works(*names: str) -> dict[str, Support]:
+    return dict.fromkeys(names, WORKS)
+
+
+def _works_but(note: str, *names: str) -> dict[str, Support]:
+    return dict.fromkeys(names, Support(Status.WORKS_BUT, note))
+
+
+def _unsupported(note: str, *names: str) -> dict[str, Support]:
+    return dict.fromkeys(names, Support(Status.UNSUPPORTED, note))
+
+
+_REFUSED: Final = (
+    "container images, layers, VPC, file systems, dead letter queues, tracing, SnapStart, KMS "
+    "keys, JSON logs and log groups of one's own, durable configuration, tenancy and capacity "
+    "providers are refused by name unless they only repeat the default"
+)
+_NO_EVENTS: Final = "it takes effect with asynchronous invokes, which are not supported yet"
+_NO_SIGNER: Final = (
+    "signatures cannot be verified, as AWS Signer's profiles live at AWS: all code counts as "
+    "unsigned, which Enforce refuses and Warn logs"
+)
+_NO_URLS: Final = "no function has a URL yet: it answers as AWS does for a function without one"
+
+LAMBDA: Final[Mapping[str, Support]] = MappingProxyType(
+    {
+        **_works(
+            "AddPermission",
+            "CreateAlias",
+            "DeleteAlias",
+            "DeleteCodeSigningConfig",
+            "DeleteFunction",
+            "DeleteFunctionCodeSigningConfig",
+            "DeleteFunctionConcurrency",
+            "DeleteFunctionEventInvokeConfig",
+            "DeleteProvisionedConcurrencyConfig",
+            "GetAccountSettings",
+            "GetAlias",
+            "GetCodeSigningConfig",
+            "GetFunction",
+            "GetFunctionCodeSigningConfig",
+            "GetFunctionConcurrency",
+            "GetFunctionConfiguration",
+            "GetFunctionEventInvokeConfig",
+            "GetFunctionRecursionConfig",
+            "GetPolicy",
+            "GetProvisionedConcurrencyConfig",
+            "GetRuntimeManagementConfig",
+            "ListAliases",
+            "ListCodeSigningConfigs",
+            "ListFunctionEventInvokeConfigs",
+            "ListFunctions",
+            "ListFunctionsByCodeSigningConfig",
+            "ListProvisionedConcurrencyConfigs",
+            "ListTags",
+            "ListVersionsByFunction",
+            "PublishVersion",
+            "PutFunctionConcurrency",
+            "PutFunctionRecursionConfig",
+            "PutProvisionedConcurrencyConfig",
+            "RemovePermission",
+            "TagResource",
+            "UntagResource",
+            "UpdateAlias",
+        ),
+        **_works_but(_REFUSED, "CreateFunction", "UpdateFunctionConfiguration"),
+        **_works_but(
+            "container images, SourceKMSKeyArn and PublishTo are refused by name",
+            "UpdateFunctionCode",
+        ),
+        **_works_but(
+            "InvocationType Event, TenantId and DurableExecutionName are refused by name", "Invoke"
+        ),
+        **_works_but(
+            "only Auto is accepted: a runtime is this machine's interpreter, and an old build "
+            "cannot be kept for one function",
+            "PutRuntimeManagementConfig",
+        ),
+        **_works_but(
+            "only for functions, versions and aliases",
+            "DeleteResourcePolicy",
+            "GetResourcePolicy",
+            "PutResourcePolicy",
+        ),
+        **_works_but(
+            f"{_NO_EVENTS}; destinations other than functions are checked by form, not asked",
+            "PutFunctionEventInvokeConfig",
+            "UpdateFunctionEventInvokeConfig",
+        ),
+        **_works_but(
+            _NO_SIGNER,
+            "CreateCodeSigningConfig",
+            "PutFunctionCodeSigningConfig",
+            "UpdateCodeSigningConfig",
+        ),
+        **_works_but(
+            _NO_URLS,
+            "DeleteFunctionUrlConfig",
+            "GetFunctionUrlConfig",
+            "ListFunctionUrlConfigs",
+            "UpdateFunctionUrlConfig",
+        ),
+        **_unsupported("function URLs", "CreateFunctionUrlConfig"),
+        **_unsupported("asynchronous invokes", "InvokeAsync"),
+        **_unsupported("response streaming", "InvokeWithResponseStream"),
+        **_unsupported(
+            "layers",
+            "AddLayerVersionPermission",
+            "DeleteLayerVersion",
+            "GetLayerVersion",
+            "GetLayerVersionByArn",
+            "GetLayerVersionPolicy",
+            "ListLayerVersions",
+            "ListLayers",
+            "PublishLayerVersion",
+            "RemoveLayerVersionPermission",
+        ),
+        **_unsupported(
+            "event source mappings",
+            "CreateEventSourceMapping",
+            "DeleteEventSourceMapping",
+            "GetEventSourceMapping",
+            "ListEventSourceMappings",
+            "UpdateEventSourceMapping",
+        ),
+        **_unsupported(
+            "managed instances",
+            "CreateCapacityProvider",
+            "DeleteCapacityProvider",
+            "GetCapacityProvider",
+            "GetFunctionScalingConfig",
+            "ListCapacityProviders",
+            "ListFunctionVersionsByCapacityProvider",
+            "PutFunctionScalingConfig",
+            "UpdateCapacityProvider",
+        ),
+        **_unsupported(
+            "durable executions",
+            "CheckpointDurableExecution",
+            "DeleteDurableExecution",
+            "GetDurableExecution",
+            "GetDurableExecutionHistory",
+            "GetDurableExecutionState",
+            "ListDurableExecutionsByFunction",
+            "PauseDurableExecution",
+            "ResumeDurableExecution",
+            "SendDurableExecutionCallbackFailure",
+            "SendDurableExecutionCallbackHeartbeat",
+            "SendDurableExecutionCallbackSuccess",
+            "StopDurableExecution",
+        ),
+    }
+)
+"""Every operation of botocore's `lambda` model."""
+
+STS: Final[Mapping[str, Support]] = MappingProxyType(
+    {
+        **_works("GetCallerIdentity"),
+        **_unsupported(
+            "temporary credentials",
+            "AssumeRole",
+            "AssumeRoleWithSAML",
+            "AssumeRoleWithWebIdentity",
+            "AssumeRoot",
+            "DecodeAuthorizationMessage",
+            "GetAccessKeyInfo",
+            "GetDelegatedAccessToken",
+            "GetFederationToken",
+            "GetSessionToken",
+            "GetWebIdentityToken",
+        ),
+    }
+)
+"""Every operation of botocore's `sts` model."""
+
+SERVICES: Final[Mapping[str, Mapping[str, Support]]] = MappingProxyType(
+    {"lambda": LAMBDA, "sts": STS}
+)
+
+REFUSING: Final = frozenset({("lambda", "CreateFunctionUrlConfig")})
+"""Not supported, though validated: the handler itself refuses."""
+
+INTRODUCTION: Final = """\
+# Compatibility
+
+Generated by `tools/compatibility.py` from the table in `src/hearth/api/compatibility.py`.
+
+Every operation of AWS's model, and what Hearth answers to it. Nothing is silent: what is not
+supported answers an error that says so, and so does a setting that would have no effect.
+"""
+
+DIFFERENCES: Final = """
+## Differences from AWS
+
+The reasons are in `docs/decisions`.
+
+### Functions and code
+
+- While an update is in progress Hearth already runs the new configuration and code; AWS runs the
+  old until the update is done. If the update then fails, invokes fail too.
+- The limit on stored code is one for the whole store, not for each account and region.
+- A runtime is an interpreter of this machine. A runtime or an architecture that the machine has
+  not is refused when the function is invoked.
+- Zip entries that are compressed with bzip2 or LZMA are refused.
+- `Code.Location` of GetFunction is a link to Hearth itself.
+
+### Versions and aliases
+
+- A new version is Pending for some milliseconds, until its code is known to be ready.
+- A function has room for some twenty thousand versions; beyond, `CodeStorageExceededException`.
+
+### Concurrency
+
+- A bucket of requests holds one second's worth; AWS does not say how much its own holds.
+- After a start of Hearth, provisioned concurrency is IN_PROGRESS again until its environments are
+  there again. FAILED comes after three failed inits in a row.
+- A 429 by rate carries `Retry-After`; one by concurrency carries none, as recorded from AWS.
+- A function whose init waits starts few environments at a time: the machine bounds them.
+
+### Permissions
+
+- There are no identities within an account. Its owner may do everything, unless a resource policy
+  denies it.
+- `GetPolicy` shows a revision of the policy; AWS shows the function's, which a permission changes.
+- A policy with an element that could not be evaluated (NotAction, IpAddress, ForAnyValue, …) is
+  refused by name. `PrincipalOrgID` is kept and matches nobody.
+- Any role is accepted: there is no IAM to ask.
+
+### On the wire
+
+- An operation that is not supported answers 501 `NotImplementedException`; a setting, 400
+  `InvalidParameterValueException` with its name.
+- The largest synchronous request is 6,291,456 bytes, the number in AWS's own refusal; AWS's page of
+  quotas says 6 MB.
+- Unicode classes in patterns (keys and values of tags) are checked a little more leniently.
+"""
+
+
+def count(status: Status, service: str) -> int:
+    return sum(support.status is status for support in SERVICES[service].values())
+
+
+def page() -> str:
+    """docs/compatibility.md, whole."""
+    lines = [INTRODUCTION]
+    for service, table in SERVICES.items():
+        lines += [f"## `{service}`: {len(table)} operations", ""]
+        lines += [f"- {status}: {count(status, service)}" for status in Status]
+        lines += ["", "| operation | | |", "| --- | --- | --- |", *_rows(table.items()), ""]
+    return "\n".join(lines).rstrip("\n") + "\n" + DIFFERENCES
+
+
+def _rows(table: Iterable[tuple[str, Support]]) -> list[str]:
+    return [f"| {name} | {s.status} | {s.note} |" for name, s in sorted(table, key=_name)]
+
+
+def _name(row: tuple[str, Support]) -> str:
+    return row[0]
