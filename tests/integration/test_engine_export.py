@@ -4,12 +4,12 @@ import asyncio
 import json
 import stat
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import pytest
 
-from hearth.engine.contract import CaughtUp, Conflict, EngineUnavailable, Entry, KeyValue
+from hearth.engine.contract import CaughtUp, Conflict, Entry, KeyValue
 from hearth.engine.export import BucketNotEmpty, ExportDamaged, Exporter, read_export, restore
 from hearth.engine.memory import MemoryEngine, Outage
 from hearth.engine.nats import NatsEngine
@@ -22,16 +22,20 @@ async def new_bucket() -> KeyValue:
     return await MemoryEngine().bucket("META")
 
 
-@asynccontextmanager
-async def exporting(
+def exporting(
     bucket: KeyValue, path: Path, outdated_min: int = 1000
-) -> AsyncIterator[asyncio.Task[None]]:
-    running = asyncio.create_task(Exporter(bucket, "META", path, outdated_min).run())
+) -> AbstractAsyncContextManager[asyncio.Task[None]]:
+    return running(Exporter(bucket, "META", path, outdated_min))
+
+
+@asynccontextmanager
+async def running(exporter: Exporter) -> AsyncIterator[asyncio.Task[None]]:
+    task = asyncio.create_task(exporter.run())
     try:
-        yield running
+        yield task
     finally:
-        running.cancel()
-        await asyncio.wait([running])
+        task.cancel()
+        await asyncio.wait([task])
 
 
 async def wait_until(is_true: Callable[[], bool]) -> None:
@@ -126,13 +130,37 @@ def test_an_export_replaces_that_of_the_last_run_as_a_whole(tmp_path: Path) -> N
     asyncio.run(scenario())
 
 
-def test_an_export_that_cannot_go_on_says_so(tmp_path: Path) -> None:
+def test_an_export_goes_on_after_an_outage_of_the_engine(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+
     async def scenario() -> None:
         engine = MemoryEngine()
         bucket = await engine.bucket("META")
+        await bucket.create("a", b"1")
         engine.outage = Outage.UNREACHABLE
-        with pytest.raises(EngineUnavailable):
-            await Exporter(bucket, "META", tmp_path / "x").run()
+        exporter = Exporter(bucket, "META", path, retry_s=0.01)
+        async with running(exporter):
+            await wait_until(lambda: exporter.is_failing)
+            engine.outage = Outage.NONE
+            await wait_until(has(path, {"a": b"1"}))
+            await wait_until(lambda: not exporter.is_failing)
+
+    asyncio.run(scenario())
+
+
+def test_an_export_goes_on_after_the_disk_was_full(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    (tmp_path / "x.new").symlink_to("/dev/full")  # every write to it fails as on a full disk
+
+    async def scenario() -> None:
+        bucket = await new_bucket()
+        await bucket.create("a", b"1")
+        exporter = Exporter(bucket, "META", path, retry_s=0.01)
+        async with running(exporter):
+            await wait_until(lambda: exporter.is_failing)
+            (tmp_path / "x.new").unlink()
+            await wait_until(has(path, {"a": b"1"}))
+            await wait_until(lambda: not exporter.is_failing)
 
     asyncio.run(scenario())
 

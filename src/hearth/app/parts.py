@@ -13,6 +13,7 @@ from hearth.control.provisioned import ProvisionedConcurrency
 from hearth.control.replica import Replica
 from hearth.counting.counter import Counter
 from hearth.engine.contract import KeyValue
+from hearth.engine.health import EngineHealth
 from hearth.engine.server import EmbeddedServer
 from hearth.frontend.invoke import Invoker
 from hearth.logs.store import LogStore
@@ -29,6 +30,7 @@ class Parts:
     clock: SystemClock
     jobs: Jobs
     server: EmbeddedServer
+    engine_health: EngineHealth
     meta: KeyValue
     replica: Replica
     documents: Documents

@@ -11,6 +11,7 @@ import secrets
 import sys
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any, Final
 
 from hearth.api import admin, downloads
@@ -53,7 +54,9 @@ from hearth.control.sweeper import Sweeper
 from hearth.counting.counter import Counter
 from hearth.engine.contract import EngineUnavailable
 from hearth.engine.export import Exporter
+from hearth.engine.health import EngineHealth
 from hearth.engine.nats import NatsEngine
+from hearth.engine.room import measure
 from hearth.engine.server import EmbeddedServer, ServerStartFailed
 from hearth.engine.server_files import StoreRefused
 from hearth.frontend.invoke import Invoker
@@ -190,6 +193,9 @@ async def _build(settings: Settings, surroundings: Surroundings, stack: AsyncExi
         clock=clock,
         jobs=jobs,
         server=server,
+        engine_health=EngineHealth(
+            engine, server, partial(asyncio.to_thread, measure, server.store), clock
+        ),
         meta=meta,
         replica=replica,
         documents=documents,
@@ -250,6 +256,7 @@ def _loops(settings: Settings, parts: Parts) -> list[tuple[str, Coroutine[Any, A
         ("export", Exporter(parts.meta, META_BUCKET, export).run()),
         ("log-flush", _flush_logs(parts.worker)),
         ("engine", parts.server.wait_died()),
+        ("engine-health", parts.engine_health.run()),
     ]
 
 

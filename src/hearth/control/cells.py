@@ -12,6 +12,7 @@ from hearth.engine.contract import (
     VALUE_BYTES_MAX,
     Conflict,
     Deleted,
+    EngineTakesNoWrites,
     EngineUnavailable,
     Entry,
     KeyValue,
@@ -35,7 +36,7 @@ class Cells:
         try:
             found = await self._kv.get(key)
         except EngineUnavailable as error:
-            raise unavailable() from error
+            raise unavailable(error) from error
         if found is not None:
             self._replica.apply(found)
         return found
@@ -55,7 +56,7 @@ class Cells:
             if found is not None and is_ours(found.value):
                 return True
             if isinstance(error, EngineUnavailable):
-                raise unavailable() from error
+                raise unavailable(error) from error
             return False
         self._replica.apply(Entry(key, value, written))
         return True
@@ -68,11 +69,14 @@ class Cells:
             return False
         except EngineUnavailable as error:
             if await self.read(key) is not None:
-                raise unavailable() from error
+                raise unavailable(error) from error
             gone = revision + 1  # at least
         self._replica.apply(Deleted(key, gone))
         return True
 
 
-def unavailable() -> InternalFailure:
+def unavailable(why: EngineUnavailable | None = None) -> InternalFailure:
+    """A caller may know that writes are refused, but no other reason."""
+    if isinstance(why, EngineTakesNoWrites):
+        return InternalFailure(str(why))
     return InternalFailure("The Lambda service encountered an internal error.")

@@ -17,6 +17,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from hearth.base.jobs import Jobs
 from hearth.base.log import Log
+from hearth.control.cells import unavailable
 from hearth.control.document_records import (
     PREFIX,
     AccountScope,
@@ -269,7 +270,7 @@ class Documents:
         try:
             entry = await self._kv.get(key)
         except EngineUnavailable as error:
-            raise _unavailable() from error
+            raise unavailable(error) from error
         if entry is not None:
             self._copy.apply(entry)
         return entry
@@ -286,7 +287,7 @@ class Documents:
                 return None
             return Document(value_of(envelope, kind), envelope.revision_id, qualifier)
         except UnreadableRecord as error:
-            raise _unavailable() from error
+            raise unavailable() from error
 
     async def _write(
         self, place: Place, value: bytes, revision_id: str, before: Entry | None
@@ -306,7 +307,7 @@ class Documents:
             if found is not None and _revision_id(found) == revision_id:
                 return True
             if isinstance(error, EngineUnavailable):
-                raise _unavailable() from error
+                raise unavailable(error) from error
             return False
         self._copy.apply(Entry(key, value, revision))
         return True
@@ -321,7 +322,7 @@ class Documents:
             place = place_at(entry.key)
             assert place is not None, "its key was made from a place"
             if await self._read(place) is not None:
-                raise _unavailable() from error
+                raise unavailable(error) from error
             gone = entry.revision + 1  # at least
         self._copy.apply(Deleted(entry.key, gone))
         return True
@@ -358,7 +359,7 @@ def _decoded(held: _Held, kind: Kind[T], qualifier: str | None) -> Document[T]:
         try:
             value = value_of(held.envelope, kind)
         except UnreadableRecord as error:
-            raise _unavailable() from error
+            raise unavailable() from error
         held.document = Document(value, held.envelope.revision_id, qualifier)
     document: Document[T] = held.document  # type: ignore[assignment]  # a kind has one type
     return document
@@ -369,7 +370,3 @@ def _revision_id(entry: Entry) -> str | None:
         return open_envelope(entry.value).revision_id
     except UnreadableRecord:
         return None
-
-
-def _unavailable() -> InternalFailure:
-    return InternalFailure("The Lambda service encountered an internal error.")

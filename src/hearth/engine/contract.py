@@ -26,6 +26,13 @@ class EngineUnavailable(Exception):
     """The engine did not answer in time. A write may or may not have happened."""
 
 
+class EngineTakesNoWrites(EngineUnavailable):
+    """Reads work, writes do not: the disk is full, most likely. The text is for whoever asked."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"The engine takes no writes at present: {reason}.")
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     key: str

@@ -18,12 +18,21 @@ from typing import BinaryIO
 import msgspec
 
 from hearth.base.log import Log
-from hearth.engine.contract import CaughtUp, Change, Conflict, Deleted, Entry, KeyValue
+from hearth.engine.contract import (
+    CaughtUp,
+    Change,
+    Conflict,
+    Deleted,
+    EngineUnavailable,
+    Entry,
+    KeyValue,
+)
 from hearth.engine.server_files import sync_directory
 
 FORMAT = 1
 OUTDATED_MIN = 1000  # smaller files are not worth beginning anew
 PARALLEL_WRITES = 64
+RETRY_S = 5.0
 
 log = Log("export")
 
@@ -61,21 +70,34 @@ class Exporter:
     """Writes one bucket to one file for as long as `run` runs."""
 
     def __init__(
-        self, bucket: KeyValue, name: str, path: Path, outdated_min: int = OUTDATED_MIN
+        self,
+        bucket: KeyValue,
+        name: str,
+        path: Path,
+        outdated_min: int = OUTDATED_MIN,
+        retry_s: float = RETRY_S,
     ) -> None:
         self._bucket = bucket
         self._name = name
         self._path = path
         self._outdated_min = outdated_min
+        self._retry_s = retry_s
+        self.is_failing = False
 
     async def run(self) -> None:
-        """Export until cancelled. Raises EngineUnavailable or OSError if that cannot go on."""
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        """Export until cancelled. What cannot go on, as on a full disk, is begun anew."""
         while True:
-            await self._write_one_file()
+            try:
+                await self._write_one_file()
+            except (EngineUnavailable, OSError) as error:
+                if not self.is_failing:
+                    log.error("export is not up to date", path=self._path, error=error)
+                self.is_failing = True
+                await asyncio.sleep(self._retry_s)
 
     async def _write_one_file(self) -> None:
         """Begin a file and keep it up to date until too much of it is outdated."""
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         async with self._bucket.watch() as changes:
             new = self._path.with_name(f"{self._path.name}.new")
             with _open_new(new) as file:
@@ -83,6 +105,9 @@ class Exporter:
                 live = await _write_until_caught_up(file, changes)
                 await asyncio.to_thread(_publish, file, new, self._path)
                 log.debug("export begun", bucket=self._name, entries=len(live))
+                if self.is_failing:
+                    log.info("export is up to date again", path=self._path)
+                self.is_failing = False
                 await self._append(file, changes, live)
 
     async def _append(self, file: BinaryIO, changes: AsyncIterator[Change], live: set[str]) -> None:

@@ -17,6 +17,7 @@ from hearth.engine.contract import (
     Change,
     Conflict,
     Deleted,
+    EngineTakesNoWrites,
     EngineUnavailable,
     Entry,
     KeyValue,
@@ -29,6 +30,7 @@ class Outage(Enum):
 
     NONE = "works"
     UNREACHABLE = "nothing is read or written"
+    NO_WRITES = "reads work, writes are refused"
     REPLIES_LOST = "requests are carried out, but nobody hears of it"
 
 
@@ -127,6 +129,8 @@ class MemoryKeyValue:
             raise Conflict(key)
 
     async def _write(self, change: Entry | Deleted) -> int:
+        if self._engine.outage is Outage.NO_WRITES:
+            raise EngineTakesNoWrites("the disk is full")
         self._last.pop(change.key, None)
         self._last[change.key] = change
         self._revision = change.revision

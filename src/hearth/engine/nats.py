@@ -26,6 +26,7 @@ from hearth.engine.contract import (
 from hearth.engine.keys import check_bucket, check_key, check_prefix, check_value
 from hearth.engine.nats_connection import Connection
 from hearth.engine.nats_watch import DELETION, Watch, is_deletion
+from hearth.engine.write_gate import WriteGate
 
 DEADLINE_S = 10.0  # longer than a leader's election, 4-8 s
 HEADERS_BYTES_MAX = 4096
@@ -43,6 +44,8 @@ class NatsEngine:
     """One server or a cluster, over one connection. Make it with `connect`, end it with `close`."""
 
     def __init__(self, replicas: int, deadline_s: float) -> None:
+        self.gate = WriteGate()
+        """Shut by whoever finds out, with `probe`, that writes fail."""
         self._replicas = replicas
         self._watches: set[Watch] = set()
         self._connection = Connection(deadline_s, on_change=self._doubt_watches)
@@ -65,6 +68,10 @@ class NatsEngine:
         await engine._connection.open(url, user, password)
         return engine
 
+    @property
+    def is_connected(self) -> bool:
+        return self._connection.is_connected
+
     async def close(self) -> None:
         """End the connection; watches that are still open raise EngineUnavailable."""
         await self._connection.close()
@@ -74,14 +81,27 @@ class NatsEngine:
         return await self._bucket(name)
 
     async def probe(self) -> None:
-        bucket = await self._bucket(PROBE_BUCKET)
-        written = await bucket.write(PROBE_KEY, b"", expected=None)
-        found = await bucket.get(PROBE_KEY)
-        if found is None or found.revision < written:
+        """Also writes to the streams that are under suspicion, past the gate."""
+        await self._bucket(PROBE_BUCKET)
+        stream, subject = f"KV_{PROBE_BUCKET}", f"$KV.{PROBE_BUCKET}.{PROBE_KEY}"
+        written = await self._store(stream, subject, b"", {})
+        found = await self.last_message(stream, subject)
+        if found is None or (found.seq or 0) < written:
             raise EngineUnavailable("what was written cannot be read back")
+        for suspect in self.gate.suspects:
+            # The deletion of a key that never was: no reader takes it for anything.
+            subject = f"$KV.{suspect.removeprefix('KV_')}.{PROBE_KEY}"
+            await self._store(suspect, subject, b"", DELETION)
 
-    async def publish(self, subject: str, value: bytes, headers: dict[str, str]) -> int:
-        """The sequence under which the stream has stored it. Raises Conflict."""
+    async def publish(
+        self, stream: str, subject: str, value: bytes, headers: dict[str, str]
+    ) -> int:
+        """The sequence under which the stream has stored it. Raises Conflict, or
+        EngineTakesNoWrites if that is known."""
+        async with self.gate.write(stream):
+            return await self._store(stream, subject, value, headers)
+
+    async def _store(self, stream: str, subject: str, value: bytes, headers: dict[str, str]) -> int:
         publish = self._connection.jetstream.publish
         try:
             ack = await self._connection.ask(
@@ -90,9 +110,12 @@ class NatsEngine:
         except BadRequestError as error:
             if error.err_code in WRONG_LAST_SEQUENCE:
                 raise Conflict(subject) from error
+            self.gate.doubt(stream)
             raise EngineUnavailable("the engine refused a write") from error
         except APIError as error:
+            self.gate.doubt(stream)
             raise EngineUnavailable("the engine could not write") from error
+        self.gate.trust(stream)
         return ack.seq
 
     async def last_message(self, stream: str, subject: str) -> api.RawStreamMsg | None:
@@ -192,7 +215,8 @@ class NatsKeyValue:
         all_headers = dict(headers or {})
         if expected is not None:
             all_headers[api.Header.EXPECTED_LAST_SUBJECT_SEQUENCE] = str(expected)
-        return await self._engine.publish(f"{self._subjects}{key}", value, all_headers)
+        subject = f"{self._subjects}{key}"
+        return await self._engine.publish(self._stream, subject, value, all_headers)
 
     async def _last(self, key: str) -> api.RawStreamMsg | None:
         return await self._engine.last_message(self._stream, f"{self._subjects}{key}")

@@ -34,6 +34,7 @@ SILENCE_S = 2.5 * HEARTBEAT_S
 INACTIVE_S = 60.0  # after this the server removes a consumer that nobody asks
 CLOSE_S = 1.0
 REOPEN_S_MIN, REOPEN_S_MAX = 0.05, 1.0
+REOPENING_S = 3.0  # a request that the end of a server has swallowed is not answered any more
 
 OPERATION = "KV-Operation"
 DELETION = {OPERATION: "DEL"}
@@ -158,8 +159,9 @@ class Watch:
         while not self._connection.is_closed:
             try:
                 if self._connection.is_connected:
-                    with heeding_cancellation():
-                        return await self.open()
+                    async with asyncio.timeout(REOPENING_S):
+                        with heeding_cancellation():
+                            return await self.open()
             except (TimeoutError, OSError, nats.errors.Error) as error:
                 log.warning("watch cannot go on yet", stream=self._stream, error=error)
                 await self.close()

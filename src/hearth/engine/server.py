@@ -78,6 +78,13 @@ class EmbeddedServer:
         self._credentials: Credentials | None = None
         self._process: Process | None = None
         self._was_stopped = False
+        self._settled = asyncio.Event()  # not amid a restart
+        self._settled.set()
+
+    @property
+    def store(self) -> Path:
+        """The directory that it writes."""
+        return self._files.store
 
     @property
     def url(self) -> str:
@@ -107,33 +114,54 @@ class EmbeddedServer:
             raise RuntimeError("the server was started before")
         binary = await find_binary(self._binary)
         self._files.prepare()
+        await self._launch(binary, self._wanted_port)
+
+    async def restart(self) -> None:
+        """End the server and start it again: same store, port and credentials. Clients reconnect
+        by themselves, and `wait_died` takes no notice.
+
+        Raises as `start`, or OSError; then no server may be running: try again.
+        """
+        if self._process is None or self._was_stopped:
+            raise RuntimeError("the server was not started, or was stopped")
+        binary = await find_binary(self._binary)
+        self._settled.clear()
+        await self._end(self._process)
+        await self._launch(binary, self._port)
+        self._settled.set()
+
+    async def _launch(self, binary: Path, port: int | None) -> None:
         lock = self._files.lock_descriptor()
         try:
             await self._wait_lock(lock)
             self._files.claim_store()
             self._credentials = self._files.credentials()
             self._files.clear_ports()
-            self._files.write_configuration(self._credentials, self._wanted_port)
-            self._process = await self._spawn(binary, lock)
+            self._files.write_configuration(self._credentials, port)
+            process = self._process = await self._spawn(binary, lock)
         finally:
             os.close(lock)  # the server has inherited it, and with it the lock
         try:
             async with asyncio.timeout(self._patience.start_s):
-                self._port = await self._wait_port(self._process)
+                self._port = await self._wait_port(process)
                 with heeding_cancellation():
                     await _check_sync(self.url, self._credentials)
         except BaseException as error:
-            await self.stop()
+            await self._end(process)
             if isinstance(error, TimeoutError | OSError | nats.errors.Error):
                 raise ServerStartFailed(f"no answer: {self._files.last_words()}") from error
             raise
-        log.info("engine started", pid=self._process.pid, url=self.url)
+        log.info("engine started", pid=process.pid, url=self.url)
 
     async def stop(self) -> None:
         """Ask the server to end, wait for that, then kill it. May be called at any time."""
         self._was_stopped = True
-        process = self._process
-        if process is None or process.returncode is not None:
+        self._settled.set()
+        if self._process is not None:
+            await self._end(self._process)
+
+    async def _end(self, process: Process) -> None:
+        if process.returncode is not None:
             return
         try:
             process.send_signal(signal.SIGTERM)
@@ -149,9 +177,14 @@ class EmbeddedServer:
     async def wait_died(self) -> None:
         """Raise ServerDied when the server ends by itself; return when `stop` has ended it."""
         assert self._process is not None, "start it first"
-        status = await self._process.wait()
-        if not self._was_stopped:
-            raise ServerDied(f"engine ended with status {status}: {self._files.last_words()}")
+        while True:
+            process = self._process
+            status = await process.wait()
+            await self._settled.wait()
+            if self._was_stopped:
+                return
+            if self._process is process:
+                raise ServerDied(f"engine ended with status {status}: {self._files.last_words()}")
 
     def _known_credentials(self) -> Credentials:
         if self._credentials is None:
