@@ -2,13 +2,16 @@
 
 import hashlib
 import platform
+import resource
 import secrets
 import socket
 from collections.abc import Callable
 from pathlib import Path
 
 from hearth.base.clock import Clock, SystemClock
+from hearth.base.http1 import HttpLimits
 from hearth.base.jobs import Jobs
+from hearth.model import limits
 from hearth.model.ids import SandboxId
 from hearth.runtimes import interpreters
 from hearth.runtimes.registry import Runtimes
@@ -19,6 +22,7 @@ from hearth.worker.sandboxes.process import ProcessBackend
 
 BACKLOG = 1024
 RANDOM_BYTES = 4096
+CONNECTIONS_MAX = 4096
 
 
 def choose_backend(settings: Settings, clock: Clock, jobs: Jobs) -> SandboxBackend:
@@ -88,6 +92,21 @@ def bind(settings: Settings) -> socket.socket:
 def endpoint_of(sock: socket.socket) -> str:
     host, port = sock.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def open_files_max() -> int | None:
+    """How many this process may have open now; None for any number."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return None if soft == resource.RLIM_INFINITY else soft
+
+
+def edge_limits(files_max: int | None) -> HttpLimits:
+    """What clients may cost. At most half of the open files are for their connections, idle ones
+    too: a sandbox holds four, and with none left nothing works, not even the engine."""
+    connections_max = CONNECTIONS_MAX if files_max is None else min(CONNECTIONS_MAX, files_max // 2)
+    return HttpLimits(
+        body_bytes_max=limits.REQUEST_BODY_BYTES_MAX, connections_max=max(1, connections_max)
+    )
 
 
 class Randomness:

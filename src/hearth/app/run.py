@@ -26,10 +26,12 @@ from hearth.app.choices import (
     bind,
     choose_backend,
     compiler,
+    edge_limits,
     endpoint_of,
     make_runtimes,
     new_id,
     new_sandbox_id,
+    open_files_max,
     refuse_unusable,
 )
 from hearth.app.parts import Doors, Parts
@@ -38,7 +40,7 @@ from hearth.app.s3 import open_s3
 from hearth.app.setting_operations import function_operations, policies, setting_operations
 from hearth.app.view import View
 from hearth.base.clock import SystemClock
-from hearth.base.http1 import HttpLimits, HttpRequest, HttpServer, Responder
+from hearth.base.http1 import HttpRequest, HttpServer, Responder
 from hearth.base.jobs import Jobs
 from hearth.base.log import Log
 from hearth.control.concurrency import AccountLocks, ReservedConcurrency
@@ -63,7 +65,6 @@ from hearth.frontend.invoke import Invoker
 from hearth.frontend.resolve import Catalog
 from hearth.logs.segments import SegmentLimits
 from hearth.logs.store import LogLimits, LogStore
-from hearth.model import limits
 from hearth.model.ids import WorkerId
 from hearth.placement.placement import Placement
 from hearth.settings import Auth, Settings, StartRefused, Surroundings
@@ -79,7 +80,6 @@ META_BUCKET: Final = "META"
 LOG_FLUSH_S: Final = 0.25
 REPLICA_READY_S: Final = 30.0
 MB: Final = 1024 * 1024
-EDGE_LIMITS: Final = HttpLimits(body_bytes_max=limits.REQUEST_BODY_BYTES_MAX)
 
 
 async def run(
@@ -300,7 +300,7 @@ async def _open_doors(settings: Settings, parts: Parts, stop: asyncio.Event) -> 
         else:
             edge.handle(request, responder)
 
-    front = HttpServer(handle, EDGE_LIMITS, on_error=edge.answer_refusal)
+    front = HttpServer(handle, edge_limits(open_files_max()), on_error=edge.answer_refusal)
     await front.start(sock)
     view = View(settings, parts, endpoint, stop)
     admin_api = admin.AdminApi(status=view, sandboxes=view, logs=parts.logs, stop=view, jobs=jobs)
