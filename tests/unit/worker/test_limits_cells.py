@@ -286,3 +286,24 @@ def test_the_watch_calls_back_once_and_looks_only_while_something_runs() -> None
             assert calm.looks == looks
 
     run_in_virtual_time(scenario())
+
+
+def test_a_cell_that_cannot_be_read_is_told_of_once_until_it_works_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def scenario() -> None:
+        async with Jobs() as jobs:
+            watch = MemoryWatch(VirtualClock(), jobs)
+            cells = [FakeCell(), FakeCell()]
+            for cell in cells:
+                watch.add(cell, lambda: None)
+            for is_broken in (True, False, True):
+                for cell in cells:
+                    cell.is_broken = is_broken
+                await asyncio.sleep(10)
+            for cell in cells:
+                watch.remove(cell)
+
+    run_in_virtual_time(scenario())
+    said = [record.getMessage() for record in caplog.records]
+    assert said == ["cannot tell a sandbox's memory"] * 4

@@ -23,6 +23,7 @@ class MemoryWatch:
         self._clock = clock
         self._jobs = jobs
         self._running: dict[Cell, Callable[[], None]] = {}
+        self._unreadable: set[Cell] = set()
         self._task: asyncio.Task[None] | None = None
 
     def add(self, cell: Cell, on_exceeded: Callable[[], None]) -> None:
@@ -32,6 +33,7 @@ class MemoryWatch:
 
     def remove(self, cell: Cell) -> None:
         self._running.pop(cell, None)
+        self._unreadable.discard(cell)
 
     async def _look(self) -> None:
         try:
@@ -47,7 +49,11 @@ class MemoryWatch:
 
     def _is_exceeded(self, cell: Cell) -> bool:
         try:
-            return cell.is_exceeded()
+            is_exceeded = cell.is_exceeded()
         except OSError as error:  # one sandbox's trouble must not end the watch over the others
-            log.warning("cannot tell a sandbox's memory", error=error)
+            if cell not in self._unreadable:  # 20 times a second nobody wants to read it
+                self._unreadable.add(cell)
+                log.warning("cannot tell a sandbox's memory", why=str(error))
             return False
+        self._unreadable.discard(cell)
+        return is_exceeded
