@@ -55,6 +55,8 @@ def listen(text: str) -> tuple[str, int]:
 
 
 def path(text: str) -> Path:
+    if not text:  # an unset variable of a script; Path would make the current directory of it
+        raise ValueError("a path")
     return Path(text).expanduser().absolute()
 
 

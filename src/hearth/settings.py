@@ -174,10 +174,12 @@ def read_settings(flags: Flags, environment: Mapping[str, str] | None = None) ->
 
 
 def read_state(flag: str | None, environment: Mapping[str, str] | None = None) -> StatePaths:
-    """For commands that need to know only where Hearth keeps its state."""
+    """For commands that need to know only where Hearth keeps its state. Raises StartRefused."""
     environment = os.environ if environment is None else environment
-    text = flag or environment.get("HEARTH_STATE")
-    return StatePaths(options.path(text) if text else state_default(environment))
+    text = (environment.get("HEARTH_STATE") or None) if flag is None else flag
+    if text is None:
+        return StatePaths(state_default(environment))
+    return StatePaths(options.read_as("--state", text, options.path))
 
 
 def read_client_settings(environment: Mapping[str, str] | None = None) -> ClientSettings:

@@ -2,7 +2,9 @@ import os
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from hearth.cli.main import cli
 from hearth.settings import (
     OPTIONS,
     Auth,
@@ -78,6 +80,8 @@ def test_where_to_listen(text: str, host: str, port: int) -> None:
         ("log_group_mb", "--log-mb", "1.5"),
         ("log_level", "--log-level", "loud"),
         ("region", "--region", "../.."),
+        ("state", "--state", ""),
+        ("nats_server", "--nats-server", ""),
     ],
 )
 def test_a_wrong_value_is_refused_by_the_name_of_its_flag(field: str, flag: str, text: str) -> None:
@@ -134,6 +138,18 @@ def test_the_state_directory_is_absolute_wherever_it_comes_from() -> None:
     assert read_state("here", HOME).state == Path.cwd() / "here"
     assert read_state(None, {"HEARTH_STATE": "/there"}).run_file == Path("/there/run/hearth.json")
     assert read_state("/here", {"HEARTH_STATE": "/there"}).state == Path("/here")
+
+
+def test_a_state_directory_without_a_name_is_refused_by_every_command() -> None:
+    with pytest.raises(StartRefused, match="--state must be a path, not ''"):
+        read_state("", {"HEARTH_STATE": "/there"})
+    assert read_state(None, {"HEARTH_STATE": "", **HOME}).state == state_default(HOME)
+    for command in ("status", "down", "ps", "logs"):
+        refused = CliRunner().invoke(cli, [command, "--state", ""])
+        assert (refused.exit_code, refused.stderr) == (
+            1,
+            "hearth: --state must be a path, not ''.\n",
+        )
 
 
 def test_finding_the_state_does_not_depend_on_any_other_setting() -> None:

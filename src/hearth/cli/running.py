@@ -19,8 +19,18 @@ POLL_S: Final = 0.05
 EXIT_S: Final = 2.0
 """Between giving the lock back and being gone lies only the end of the interpreter."""
 
+
+def _path(_: click.Context, __: click.Parameter, text: str | None) -> str | None:
+    if text == "":
+        raise Failure("--state must be a path, not ''.")
+    return text
+
+
 state_option = click.option(
-    "--state", metavar="DIR", help="The state directory of the Hearth that is meant. [HEARTH_STATE]"
+    "--state",
+    metavar="DIR",
+    callback=_path,
+    help="The state directory of the Hearth that is meant. [HEARTH_STATE]",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
