@@ -159,6 +159,14 @@ def test_a_program_that_is_too_old_or_another_is_refused(
     assert not (tmp_path / "state").exists()
 
 
+def test_ctrl_c_does_not_reach_a_program_that_is_asked_for_its_version(tmp_path: Path) -> None:
+    binary = program(
+        tmp_path / "program",
+        f'[ "$(ps -o sid= -p $$)" -eq {os.getsid(0)} ] && exit 1; echo "nats-server: v2.99.0"',
+    )
+    assert asyncio.run(find_binary(binary)) == binary
+
+
 def test_a_program_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ServerStartFailed, match="cannot be run"):
         asyncio.run(EmbeddedServer(tmp_path, binary=tmp_path / "none").start())

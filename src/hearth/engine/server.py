@@ -240,7 +240,12 @@ async def find_binary(override: Path | None) -> Path:
     binary = override or _installed_binary()
     try:
         process = await asyncio.create_subprocess_exec(
-            binary, "--version", stdin=DEVNULL, stdout=PIPE, stderr=DEVNULL
+            binary,
+            "--version",
+            stdin=DEVNULL,
+            stdout=PIPE,
+            stderr=DEVNULL,
+            start_new_session=True,  # Ctrl-C is for us: it would look as if this were no server
         )
         output, _ = await process.communicate()
     except OSError as error:
