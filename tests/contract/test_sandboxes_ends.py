@@ -161,6 +161,24 @@ def test_destroy_ends_everything_and_may_be_called_twice(play: Play) -> None:
     play(scenario)
 
 
+def test_destroy_removes_a_tree_of_any_depth(play: Play) -> None:
+    dig = """
+import os, sys
+os.chdir(sys.argv[1])
+for _ in range(1_500):
+    os.mkdir("d")
+    os.chdir("d")
+print("dug")
+"""
+
+    async def scenario(scene: Scene) -> None:
+        sandbox = await scene.sandbox()
+        assert (await run(sandbox, python(dig, sandbox.tmp_directory)))[0] == "dug\n"
+        await sandbox.destroy()
+
+    play(scenario)
+
+
 def test_a_start_that_was_given_up_leaves_nothing_after_destroy(play: Play) -> None:
     async def scenario(scene: Scene) -> None:
         for turns in range(6):  # given up before, while and after the program is made

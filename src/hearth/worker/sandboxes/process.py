@@ -20,6 +20,7 @@ from typing import Final
 from hearth.base.clock import Clock
 from hearth.base.jobs import Jobs
 from hearth.base.log import Log
+from hearth.base.trees import remove_tree
 from hearth.model.ids import SandboxId
 from hearth.worker.limits.contract import MB, Bounds
 from hearth.worker.limits.watch import MemoryWatch
@@ -57,7 +58,7 @@ class ProcessBackend:
         self._sandboxes: set[ProcessSandbox] = set()
 
     async def open(self) -> Capabilities:
-        shutil.rmtree(self._directory, ignore_errors=True)  # what a killed worker left behind
+        _remove(self._directory)  # what a killed worker left behind
         self._directory.mkdir(mode=0o700, parents=True)
         return Capabilities(
             name=self.name,
@@ -88,7 +89,7 @@ class ProcessBackend:
 
     async def close(self) -> None:
         await asyncio.gather(*(sandbox.destroy() for sandbox in list(self._sandboxes)))
-        shutil.rmtree(self._directory, ignore_errors=True)
+        _remove(self._directory)
 
 
 class Watching:
@@ -178,7 +179,7 @@ class ProcessSandbox:
         await self.kill()
         self._is_destroyed = True
         self._api.close()
-        shutil.rmtree(self._directory, ignore_errors=True)
+        _remove(self._directory)
         self.on_destroyed()
 
     def limit_cpu(self, memory_mb: int | None) -> None:
@@ -245,6 +246,16 @@ class ProcessSandbox:
         self._is_over_memory = True
         if self._process is not None:
             kill_session(self._process.pid)
+
+
+def _remove(directory: Path) -> None:
+    """However deep functions have made it. What cannot be removed now is at the next start: a
+    process that has left its session may still be writing there."""
+    try:
+        if directory.exists():
+            remove_tree(directory)
+    except OSError as error:
+        log.warning("a sandbox's files were left behind", directory=directory, why=str(error))
 
 
 def _pipe() -> tuple[int, int]:
