@@ -30,6 +30,7 @@ CANDIDATES: Final = (
     "f",
     "1",
     "ab",
+    "abcde",
     "aa-1",
     "a" * 20,
     f"{_LAMBDA}function:f",

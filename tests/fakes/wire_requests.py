@@ -16,14 +16,16 @@ from hearth.base.http1 import HttpRequest
 
 
 def rest_request(operation: OperationModel, members: dict[str, Any], **headers: str) -> HttpRequest:
-    """`members` under their model names. A label that is missing leaves its segment empty."""
+    """`members` under their model names; those that the model has not go into the body. A label
+    that is missing leaves its segment empty."""
     path, _, literal = operation.http["requestUri"].partition("?")
     query = [literal] if literal else []
     body: dict[str, Any] = {}
     raw = b""
     shape = operation.input_shape
+    known = shape.members if shape is not None else {}
     for name, value in members.items():
-        serialization = shape.members[name].serialization if shape is not None else {}
+        serialization = known[name].serialization if name in known else {}
         wire = serialization.get("name", name)
         match serialization.get("location"):
             case "uri":

@@ -195,7 +195,8 @@ def _kind(header: zipfile.ZipInfo) -> EntryKind:
         case stat.S_IFDIR:
             return EntryKind.DIRECTORY
         case 0 | stat.S_IFREG:
-            return EntryKind.DIRECTORY if header.is_dir() else EntryKind.FILE
+            is_directory = header.filename.endswith("/")  # `is_dir` fails where there is no name
+            return EntryKind.DIRECTORY if is_directory else EntryKind.FILE
         case _:
             raise BadArchive(f"neither file, directory nor link: {header.filename!r}")
 

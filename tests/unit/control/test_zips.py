@@ -157,6 +157,10 @@ def test_methods_that_inflate_without_bounds_are_refused(method: int) -> None:
     assert refusal(buffer.getvalue()) == BROKEN
 
 
+def test_a_name_of_no_characters_is_refused() -> None:
+    assert refusal(zip_entries(("", FILE, "x"))) == BROKEN
+
+
 def test_a_name_with_a_nul_is_refused() -> None:
     package = zip_of({"ab.py": "x"}).replace(b"ab.py", b"a\0.py")
     assert refusal(package) == BROKEN
