@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import uvloop
 from click.testing import CliRunner, Result
 
 from hearth.api import admin
@@ -49,7 +50,7 @@ class Platform:
         self.store: LogStore | None = None
         self._stop = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self.thread = threading.Thread(target=asyncio.run, args=(self._run(),))
+        self.thread = threading.Thread(target=uvloop.run, args=(self._run(),))
 
     def report(self) -> StatusReport:
         if self.broken:

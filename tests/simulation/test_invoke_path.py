@@ -45,7 +45,7 @@ def test_a_client_that_is_faster_than_a_slow_extension_is_throttled_after_the_gr
         with pytest.raises(TooManyRequests) as caught:
             await w.invoke()
         assert caught.value.fields == {"Reason": "ConcurrentInvocationLimitExceeded"}
-        assert w.clock.monotonic_s() - began_s == pytest.approx(0.05)
+        assert w.clock.monotonic_s() - began_s == pytest.approx(0.5)
 
     play(scenario, limit=1, habits=Habits(finish_s=(1.0, 1.0)))
 

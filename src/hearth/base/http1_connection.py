@@ -185,7 +185,8 @@ class Connection(asyncio.Protocol):
                 _tune(sock)
             self._parser = RequestParser(self._server.limits, _peer(transport))
         if not self._server.opened(self):
-            self._refuse(HttpRefusal(503, "Too many connections."))
+            why = "It is ending." if self._server.draining else "Too many connections."
+            self._refuse(HttpRefusal(503, why))
             self._transport.close()  # no lingering: it would hold yet another connection
 
     def data_received(self, data: bytes) -> None:

@@ -90,6 +90,8 @@ class AdminClient:
             raise Gone("Hearth has just stopped.") from error
         except (OSError, http.client.HTTPException) as error:
             raise Failure(f"Hearth did not answer: {type(error).__name__} {error}.") from error
+        if status == http.client.SERVICE_UNAVAILABLE:
+            raise Gone("Hearth is ending, or too many ask it at once.")
         if status != http.client.OK:
             raise Failure(msgspec.json.decode(body, type=dict[str, str])["message"])
         return msgspec.json.decode(body, type=answer)

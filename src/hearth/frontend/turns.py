@@ -6,8 +6,11 @@ from typing import Final, Protocol
 
 from hearth.model.errors import ServiceError
 
-TURN_WAIT_S_MAX: Final = 0.05
+TURN_WAIT_S_MAX: Final = 0.5
 """Counting lets nobody wait for leases that have been finishing for longer than this."""
+
+SPILL_WAIT_S_MAX: Final = 0.05
+"""Whoever waits for a provisioned sandbox is not refused in the end, but runs on demand."""
 
 
 class Lease(Protocol):
@@ -51,7 +54,8 @@ class Turns:
         loop = asyncio.get_running_loop()
         turn: asyncio.Future[ServiceError | None] = loop.create_future()
         self._turns[lease] = turn
-        timer = loop.call_later(TURN_WAIT_S_MAX, self._expire, lease)
+        wait_s = SPILL_WAIT_S_MAX if lease.is_provisioned else TURN_WAIT_S_MAX
+        timer = loop.call_later(wait_s, self._expire, lease)
         try:
             error = await turn
         except asyncio.CancelledError:

@@ -75,12 +75,12 @@ def test_nobody_waits_for_a_lease_that_has_been_finishing_for_long() -> None:
 
 def test_of_several_finishing_leases_only_the_young_ones_are_waited_for() -> None:
     counter = Counter(3)
-    for finished_s in (1.0, 1.02, 1.04):
+    for finished_s in (1.0, 1.2, 1.4):
         counter.acquire(F, LATEST, 0.0).finish(finished_s)
-    assert counter.acquire(F, LATEST, 1.06).is_waiting
-    assert counter.acquire(F, LATEST, 1.06).is_waiting
+    assert counter.acquire(F, LATEST, 1.6).is_waiting
+    assert counter.acquire(F, LATEST, 1.6).is_waiting
     with pytest.raises(TooManyRequests):
-        counter.acquire(F, LATEST, 1.06)
+        counter.acquire(F, LATEST, 1.6)
 
 
 def test_whoever_gives_up_is_passed_over() -> None:
