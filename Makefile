@@ -1,6 +1,7 @@
 # make demo   sets up everything, starts Hearth, deploys examples/hello, invokes it, stops
 # make test   sets up everything and runs every check and every test
 # make bench  prints warm, cold, CPU and idle figures as ratios to a floor measured beside them
+#             (bench-decisions: the decisions alone; bench-control: 10,000 versions; fuzz: all inputs)
 #
 # All of them need git, make and Python >= 3.11 with venv; everything else comes from PyPI.
 
@@ -10,7 +11,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format unit bench lock clean
+.PHONY: help setup demo test check format unit bench bench-decisions bench-control fuzz lock clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -49,6 +50,15 @@ format: setup
 
 bench: setup
 	@$(BIN)/python bench/run.py
+
+bench-decisions: setup
+	@$(BIN)/python bench/decisions_bench.py
+
+bench-control: setup
+	@$(BIN)/python bench/control_plane.py
+
+fuzz: setup
+	@$(BIN)/python tools/fuzz.py --seconds 60
 
 # After a change of the dependencies in pyproject.toml.
 lock: setup
