@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 from hearth.api import admin, downloads
@@ -54,7 +55,7 @@ from hearth.control.recursion import Recursions
 from hearth.control.replica import Replica
 from hearth.control.sweeper import Sweeper
 from hearth.counting.counter import Counter
-from hearth.engine.contract import EngineUnavailable
+from hearth.engine.contract import EngineUnavailable, KeyValue
 from hearth.engine.export import Exporter
 from hearth.engine.health import EngineHealth
 from hearth.engine.nats import NatsEngine
@@ -78,6 +79,7 @@ log = Log("app")
 
 META_BUCKET: Final = "META"
 LOG_FLUSH_S: Final = 0.25
+EXPORT_AFTER_S: Final = 3.0
 REPLICA_READY_S: Final = 30.0
 MB: Final = 1024 * 1024
 
@@ -253,11 +255,17 @@ def _loops(settings: Settings, parts: Parts) -> list[tuple[str, Coroutine[Any, A
         ("worker-manager", parts.manager.run()),
         ("placement", parts.placement.run()),
         ("sweeper", Sweeper(parts.replica, leftovers, parts.packages, parts.code_cache).run()),
-        ("export", Exporter(parts.meta, META_BUCKET, export).run()),
+        ("export", _export(parts.meta, export)),
         ("log-flush", _flush_logs(parts.worker)),
         ("engine", parts.server.wait_died()),
         ("engine-health", parts.engine_health.run()),
     ]
+
+
+async def _export(meta: KeyValue, path: Path) -> None:
+    """Not before the start is over: the first pass reads every record."""
+    await asyncio.sleep(EXPORT_AFTER_S)
+    await Exporter(meta, META_BUCKET, path).run()
 
 
 async def _flush_logs(worker: Worker) -> None:
