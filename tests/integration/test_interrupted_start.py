@@ -13,7 +13,10 @@ pytestmark = pytest.mark.integration
 
 # `python -m hearth` whose import of the commands takes until it is interrupted.
 SLOW = """
-import runpy, sys, time
+import runpy, signal, sys, time
+
+# A shell that starts a command in the background lets it ignore interrupts; we were not asked to.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 class Slow:
     def find_spec(self, name, path=None, target=None):
