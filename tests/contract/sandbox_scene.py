@@ -25,14 +25,20 @@ from hearth.worker.sandboxes.contract import (
     Sandbox,
     SandboxBackend,
     SandboxSpec,
+    ZygoteKind,
 )
 from hearth.worker.sandboxes.outputs import read_to_end
 from hearth.worker.sandboxes.process import ProcessBackend
+from hearth.worker.sandboxes.zygote import ZygoteBackend
 
 PYTHON = "/usr/bin/python3"
+COMMAND = (PYTHON, "-I", "-S")
+# What every program of python() may be forked from; only the zygote backend heeds it.
+KIND = ZygoteKind(tenant="test", command=COMMAND, script=None, environment=(), mounts=())
 BACKENDS: dict[str, type[BubblewrapBackend] | type[ProcessBackend]] = {
     "bubblewrap": BubblewrapBackend,
     "process": ProcessBackend,
+    "zygote": ZygoteBackend,
 }
 EVENTUALLY_S = 15.0
 KILLED = Exit(ExitKind.SIGNALED, signal.SIGKILL)
@@ -58,8 +64,8 @@ class Scene:
 
 
 def python(code: str, *arguments: str, **settings: Any) -> Program:
-    argv = (PYTHON, "-I", "-S", "-c", code, *arguments)
-    program = Program(argv=argv, environment={}, working_directory="/", mounts=())
+    argv = (*COMMAND, "-c", code, *arguments)
+    program = Program(argv=argv, environment={}, working_directory="/", mounts=(), zygote=KIND)
     return replace(program, **settings)
 
 
@@ -152,6 +158,8 @@ def scene_player(request: pytest.FixtureRequest, tmp_path: Path) -> Play:
             if not capabilities.usable:
                 pytest.skip(f"no {backend.name} here: {capabilities.why_not}")
             try:
+                if isinstance(backend, ZygoteBackend):
+                    assert await backend.prepare(KIND), "no zygote could be made"
                 await scenario(Scene(backend, capabilities, instance, tmp_path))
             finally:
                 await backend.close()

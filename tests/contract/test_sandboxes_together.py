@@ -104,7 +104,7 @@ from hearth.base.clock import SystemClock
 from hearth.base.jobs import Jobs
 from hearth.model.ids import SandboxId
 from hearth.worker.sandboxes.{module} import {backend}
-from hearth.worker.sandboxes.contract import Program, SandboxSpec
+from hearth.worker.sandboxes.contract import Program, SandboxSpec, ZygoteKind
 
 async def main():
     async with Jobs() as jobs:
@@ -112,11 +112,17 @@ async def main():
         if not (await backend.open()).usable:
             sys.exit("not usable")
         for number in range(3):
+            kind = ZygoteKind(tenant="t", command=("/usr/bin/python3", "-I", "-S"), script=None,
+                environment=(), mounts=())
+            if "{module}" == "zygote":
+                assert await backend.prepare(kind)
             spec = SandboxSpec(sandbox=SandboxId(f"s{{number}}"), memory_mb=128, tmp_mb=16)
             sandbox = await backend.create(spec)
             await sandbox.start(Program(argv=("/usr/bin/python3", "-I", "-S", "-c",
                 "import time; time.sleep(60)", sys.argv[2]), environment={{}},
-                working_directory="/", mounts=()))
+                working_directory="/", mounts=(), zygote=kind))
+        if "{module}" == "zygote":
+            assert backend.forked == 3
         print("up", flush=True)
         await asyncio.sleep(60)
 

@@ -7,13 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from hearth.worker.sandboxes.jail_steps import GID, HOSTNAME, UID
 from hearth.worker.sandboxes.messages import StartOrder
 from hearth.worker.sandboxes.stage import DEVICES
-
-# What real Lambda shows: `id` says uid=993(sbx_user1051) gid=990.
-UID: Final = 993
-GID: Final = 990
-HOSTNAME: Final = "localhost"
 
 _ISOLATION: Final = (
     "--unshare-user --unshare-pid --unshare-ipc --unshare-uts --unshare-cgroup"

@@ -118,10 +118,15 @@ class BubblewrapBackend:
             cell=cell,
             launcher=launcher,
             watch=self._watch,
+            fork_from=self.fork_from,
             on_destroyed=self._forget(box, uid),
         )
         self._sandboxes[box] = sandbox = BubblewrapSandbox(spec, resources)
         return sandbox
+
+    def fork_from(self, program: Program, spec: SandboxSpec) -> tuple[int, Program] | None:  # noqa: ARG002
+        """The number of a zygote, and what is left to be done for the program; here, none."""
+        return None
 
     async def close(self) -> None:
         sandboxes = list(self._sandboxes.values())
@@ -166,7 +171,9 @@ class BubblewrapBackend:
                     seccomp=str(seccomp),
                     cgroups=list(self._limits.directories) if self._limits else [],
                 )
-                self._launcher, opened = await Launcher.open(order, self._exited, self._lost)
+                self._launcher, opened = await Launcher.open(
+                    order, self._exited, self._lost, self._zygote_gone
+                )
                 self._own_uids(opened)
             return self._launcher
 
@@ -185,6 +192,8 @@ class BubblewrapBackend:
     def _lost(self) -> None:
         for sandbox in self._sandboxes.values():
             sandbox.lost()
+
+    def _zygote_gone(self, number: int) -> None: ...
 
     def _forget(self, box: int, uid: int | None) -> Callable[[], None]:
         def forget() -> None:

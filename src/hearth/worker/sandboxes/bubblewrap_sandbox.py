@@ -53,6 +53,8 @@ class Resources:
     cell: Cell
     launcher: Launcher
     watch: MemoryWatch
+    fork_from: Callable[[Program, SandboxSpec], tuple[int, Program] | None]
+    """A zygote's number, and the program less what that has already; None: it is executed."""
     on_destroyed: Callable[[], None]
 
 
@@ -86,8 +88,20 @@ class BubblewrapSandbox:
     async def start(self, program: Program) -> Channels:
         if self._is_destroyed or self._is_running():
             raise SandboxFailed("the sandbox is destroyed, or runs a program already")
-        order = self._order(program)
-        self._run += 1
+        _check(program)
+        fork = self._own.fork_from(program, self._spec)
+        if fork is not None:
+            number, rest = fork
+            try:
+                return await self._start(self._order(rest, number))
+            except SandboxFailed as error:
+                if not self._own.launcher.is_alive:
+                    raise
+                log.warning("not forked, but executed", sandbox=self.id, error=error)
+        return await self._start(self._order(program, None))
+
+    async def _start(self, order: StartOrder) -> Channels:
+        self._run = order.run
         self._ended = asyncio.get_running_loop().create_future()
         self._is_over_memory = False
         self._oom_kills_before = self._oom_kills()
@@ -166,7 +180,7 @@ class BubblewrapSandbox:
 
     def _exit(self, event: ExitEvent) -> Exit:
         number = event.signal
-        if event.executed and event.code in _SIGNAL_CODES:
+        if event.executed and not event.exact and event.code in _SIGNAL_CODES:
             number = event.code - 128
         if self._is_over_memory:
             return Exit(ExitKind.OUT_OF_MEMORY, signal.SIGKILL)
@@ -188,8 +202,7 @@ class BubblewrapSandbox:
         self._is_over_memory = True
         self._own.launcher.tell(messages.KILL, BoxOrder(box=self._own.box))
 
-    def _order(self, program: Program) -> StartOrder:
-        _check(program)
+    def _order(self, program: Program, zygote: int | None) -> StartOrder:
         entry = self._own.cell.entry
         own_network = self._spec.network == "none"
         return StartOrder(
@@ -207,6 +220,7 @@ class BubblewrapSandbox:
             cgroup_directory=entry.cgroup_directory,
             rlimits=[*self._rlimits(), *map(list, entry.rlimits)],
             processes_in_namespace=entry.processes_in_namespace,
+            zygote=zygote,
         )
 
     def _rlimits(self) -> list[list[int]]:

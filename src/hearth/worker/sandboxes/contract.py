@@ -46,6 +46,26 @@ class Mount:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ZygoteKind:
+    """Which programs may be forked from one process (*zygote*): those whose kinds are equal.
+
+    A Python that was started once as `command` with `environment`, sees `mounts`, and has loaded
+    `script`. Programs of the kind have argv `command + (script, ...)` or `command + ("-c", ...)`.
+    """
+
+    tenant: str
+    """Whose it is. Two accounts never share one: its children have all of its memory."""
+    command: tuple[str, ...]
+    script: str | None
+    """Must define main(), which runs the program, and may define preload(), which loads what
+    every program needs. None: nothing is preloaded."""
+    environment: tuple[tuple[str, str], ...]
+    """No secrets."""
+    mounts: tuple[Mount, ...]
+    """No function's code."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
     """What to run. Paths in it are as seen from inside: see Sandbox.inside."""
 
@@ -54,6 +74,8 @@ class Program:
     """All of it: nothing is inherited."""
     working_directory: str
     mounts: tuple[Mount, ...]
+    zygote: ZygoteKind | None = None
+    """What it may be forked from, by a backend that has such; the others execute it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,11 +38,13 @@ class Launcher:
         control: socket.socket,
         on_exit: Callable[[ExitEvent], None],
         on_lost: Callable[[], None],
+        on_zygote_gone: Callable[[int], None],
     ) -> None:
         self._process = process
         self._control = control
         self._on_exit = on_exit
         self._on_lost = on_lost
+        self._on_zygote_gone = on_zygote_gone
         self._loop = asyncio.get_running_loop()
         self._asked: dict[int, asyncio.Future[Answer]] = {}
         self._last_number = 0
@@ -56,16 +58,18 @@ class Launcher:
         order: OpenOrder,
         on_exit: Callable[[ExitEvent], None],
         on_lost: Callable[[], None],
+        on_zygote_gone: Callable[[int], None] = lambda _: None,
     ) -> tuple[Self, Opened]:
         """Start the process. Raises SandboxFailed if it cannot make its stage.
 
-        `on_exit` is called for each program that has ended, `on_lost` once if the process dies.
+        `on_exit` is called for each program that has ended, `on_lost` once if the process dies,
+        `on_zygote_gone` with the number of each zygote that has ended.
         """
         try:
             process, ours = _spawn()
         except OSError as error:
             raise SandboxFailed(f"the launcher cannot be executed: {error}") from error
-        launcher = cls(process, ours, on_exit, on_lost)
+        launcher = cls(process, ours, on_exit, on_lost, on_zygote_gone)
         try:
             answer = await launcher.ask(messages.OPEN, order)
         except BaseException:
@@ -149,8 +153,10 @@ class Launcher:
             if message is None:
                 self._lose(None)
             elif "event" in message:
-                del message["event"]
-                self._exited(ExitEvent(**message))
+                if message.pop("event") == messages.ZYGOTE_GONE:
+                    self._on_zygote_gone(message["zygote"])
+                else:
+                    self._exited(ExitEvent(**message))
             else:
                 self._answered(message, fds)
 

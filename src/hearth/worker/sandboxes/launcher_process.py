@@ -32,6 +32,7 @@ if __name__ == "__main__":  # executed by path, without site-packages: find our 
 
 from hearth.worker.sandboxes import jail, linux, messages, stub
 from hearth.worker.sandboxes.arguments import Root
+from hearth.worker.sandboxes.launcher_zygotes import Zygotes
 from hearth.worker.sandboxes.messages import (
     BoxOrder,
     CreateOrder,
@@ -41,12 +42,15 @@ from hearth.worker.sandboxes.messages import (
     StartOrder,
 )
 from hearth.worker.sandboxes.stage import (
+    BWRAP,
     HOST,
     MOUNTS_MAX,
     Stage,
     enter_own_namespaces,
     sandbox_uids,
 )
+
+_NAME = Path(BWRAP).name  # of every process of bubblewrap, as the kernel has it
 
 
 @dataclass(slots=True, kw_only=True)
@@ -79,18 +83,21 @@ class Program:
 class Launcher:
     """The loop. Orders come in on `control`; answers and exits go out on it."""
 
-    def __init__(self, control: socket.socket) -> None:
+    def __init__(self, control: socket.socket, uids: tuple[int, int] | None) -> None:
         self._control = control
         self._stage = Stage()
         self._root = Root(links={}, binds=(), hidden=())
         self._pid = os.getpid()
         self._programs: dict[int, Program] = {}
         self._selector = selectors.DefaultSelector()
+        self._zygotes = Zygotes(control, self._selector, self._stage, uids)
         self._do: dict[str, Callable[[int, dict[str, Any]], None]] = {
             messages.CREATE: self._create,
             messages.START: self._start,
             messages.KILL: self._kill,
             messages.DESTROY: self._destroy,
+            messages.ZYGOTE: self._zygotes.make,
+            messages.RETIRE: self._zygotes.retire,
         }
 
     def open(self, order: OpenOrder) -> None:
@@ -134,13 +141,17 @@ class Launcher:
 
     def _destroy(self, number: int, content: dict[str, Any]) -> None:
         order = BoxOrder(**content)
-        if order.box in self._programs:
+        if order.box in self._programs or self._zygotes.runs(order.box):
             raise OSError(0, "a program still runs in the sandbox")
         self._stage.remove(order.box)
         self._answer(number, {"answer": {}})
 
     def _kill(self, number: int, content: dict[str, Any]) -> None:
-        program = self._programs.get(BoxOrder(**content).box)
+        box = BoxOrder(**content).box
+        program = self._programs.get(box)
+        if self._zygotes.runs(box):
+            self._zygotes.kill(number, box)
+            return
         if program is None:
             self._answer(number, {"answer": {}})
             return
@@ -150,8 +161,11 @@ class Launcher:
 
     def _start(self, number: int, content: dict[str, Any]) -> None:
         order = StartOrder(**content)
-        if order.box in self._programs:
+        if order.box in self._programs or self._zygotes.runs(order.box):
             raise OSError(0, "a program already runs in the sandbox")
+        if order.zygote is not None:
+            self._zygotes.start(number, order)
+            return
         if len(order.mounts) > MOUNTS_MAX:
             raise OSError(0, f"more than {MOUNTS_MAX} mounts")
         status, status_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -231,13 +245,25 @@ class Launcher:
                 break
             if pid == 0:
                 break
-            for program in self._programs.values():
-                program.left.discard(pid)
-                if program.outer == pid and program.ended is None:
-                    program.ended = status
-                    self._inherit(program)
+            if self._zygotes.reaped(pid, status):
+                continue
+            if not self._reaped(pid, status):
+                self._zygotes.reaped_unknown(pid, status)
         for program in [p for p in self._programs.values() if p.is_gone]:
             self._finish(program)
+
+    def _reaped(self, pid: int, status: int) -> bool:
+        """Whether it was a process of bubblewrap that we know."""
+        is_known = False
+        for program in list(self._programs.values()):
+            if pid in program.left:
+                program.left.discard(pid)
+                is_known = True
+            if program.outer == pid and program.ended is None:
+                program.ended = status
+                self._inherit(program)
+                is_known = True
+        return is_known
 
     def _inherit(self, program: Program) -> None:
         """The outer has been reaped, so whatever it left is our child by now: kill that too."""
@@ -245,10 +271,10 @@ class Launcher:
             self._read_status(program)
         if program.inner is not None:
             orphans = {program.inner}
-        else:  # it died before it could say: every child of ours that nobody knows
+        else:  # it died before it could say: every bubblewrap of ours that nobody knows
             known = {p.outer for p in self._programs.values() if p.ended is None}
             known |= {p.inner for p in self._programs.values() if p.inner is not None}
-            orphans = _children() - known
+            orphans = _children(_NAME) - known
         for pid in orphans:
             try:
                 reaped, _ = os.waitpid(pid, os.WNOHANG)
@@ -295,7 +321,8 @@ def _is_readable(fd: int) -> bool:
         return bool(poll.select(0))
 
 
-def _children() -> set[int]:
+def _children(name: str) -> set[int]:
+    """Those of ours that execute a file of this name."""
     own = str(os.getpid())
     children = set()
     for entry in Path("/proc").iterdir():
@@ -305,7 +332,8 @@ def _children() -> set[int]:
             stat = (entry / "stat").read_text(encoding="ascii", errors="replace")
         except OSError:
             continue  # it ended while we looked
-        if stat.rpartition(")")[2].split()[1] == own:
+        before, _, after = stat.rpartition(")")
+        if after.split()[1] == own and before.partition("(")[2] == name:
             children.add(int(entry.name))
     return children
 
@@ -342,13 +370,14 @@ def serve(control: socket.socket, number: int, order: OpenOrder, *, own_uids: bo
     os.umask(0o022)
     _, files = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
-    launcher = Launcher(control)
     try:
+        uids = sandbox_uids() if own_uids else None
+        launcher = Launcher(control, uids)
         launcher.open(order)
-        first, count = sandbox_uids() if own_uids else (0, 0)
     except OSError as error:
         messages.send(control, {"id": number, "error": str(error)})
         os._exit(1)
+    first, count = uids or (0, 0)
     opened = Opened(own_uids=own_uids, uid_first=first, uid_count=count)
     messages.send(control, {"id": number, "answer": asdict(opened)})
     launcher.run()

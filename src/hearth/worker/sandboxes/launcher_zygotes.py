@@ -1,0 +1,392 @@
+"""How does the launcher make sandboxes from zygotes? The launcher's half; a part of its loop.
+
+    worker -> launcher   ZYGOTE: fork, and exec a zygote       answered when it is ready
+    worker -> launcher   START with a zygote's number
+    launcher -> zygote   the order, and descriptors: a socket (*status*), mounts, cgroups
+    zygote -> launcher   the pid that it forked: a child of ours, see zygote_process.py
+    launcher -> init     go: now we can kill it
+    init -> launcher     its descriptors, for the worker; in the end, how the program ended
+
+The fork waits for our *go*. So there is no moment at which a sandbox lives and we do not know it:
+a zygote that dies between fork and answer leaves a process that sees our end closed, and ends.
+"""
+
+import os
+import selectors
+import signal
+import socket
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+from hearth.worker.sandboxes import linux, messages, wire
+from hearth.worker.sandboxes.messages import (
+    ExitEvent,
+    RetireOrder,
+    StartOrder,
+    ZygoteOrder,
+)
+from hearth.worker.sandboxes.stage import BOXES, HOST, SECCOMP, Stage, host_directory
+from hearth.worker.sandboxes.zygote_root import READ_ONLY, Parts, become_zygote
+
+_PIDS_OF_CHILDREN: Final = (1, 2)
+
+
+@dataclass(slots=True, kw_only=True)
+class Zygote:
+    order: ZygoteOrder
+    number: int | None
+    """The order's id, until it is answered."""
+    pid: int
+    """0 once it has been reaped."""
+    control: socket.socket
+    forking: "dict[int, Born]" = field(default_factory=dict)
+    """Whose pid it has not told yet, by their orders' ids."""
+    is_retired: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class Born:
+    """A run of a program in a sandbox that a zygote forked."""
+
+    order: StartOrder
+    number: int
+    status: socket.socket
+    pid: int | None = None
+    ended: int | None = None
+    """Init's wait status."""
+    said: dict[str, Any] | None = None
+    """What init told of the program's end."""
+    is_killed: bool = False
+    waiting: list[int] = field(default_factory=list)
+
+
+class Zygotes:
+    """Those of one launcher, and the runs that came from them."""
+
+    def __init__(
+        self,
+        control: socket.socket,
+        selector: selectors.BaseSelector,
+        stage: Stage,
+        uids: tuple[int, int] | None,
+    ) -> None:
+        self._control = control
+        self._selector = selector
+        self._stage = stage
+        self._uids = uids
+        self._zygotes: dict[int, Zygote] = {}
+        self._born: dict[int, Born] = {}
+        self._strays: dict[int, int] = {}
+        """Ends of processes whose zygote has not told their pid yet."""
+
+    def runs(self, box: int) -> bool:
+        return box in self._born
+
+    # -- zygotes ---------------------------------------------------------------------------------
+
+    def make(self, number: int, content: dict[str, Any]) -> None:
+        """Raises OSError."""
+        order = ZygoteOrder(**content)
+        trees = [_detached(host_directory(source)) for source, _ in order.mounts]
+        sources = _detached(host_directory(str(Path(__file__).resolve().parents[3])))
+        parts = Parts(
+            links=self._stage.links,
+            binds=tuple(self._stage.binds),
+            sources=sources,
+            mounts=tuple(trees),
+        )
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            pid = _fork_with_a_pid_of_its_own()
+            if pid == 0:
+                _become(order, parts, theirs)
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+            _close(*trees, sources)
+        zygote = Zygote(order=order, number=number, pid=pid, control=ours)
+        self._zygotes[order.zygote] = zygote
+        self._selector.register(ours, selectors.EVENT_READ, lambda: self._hear(zygote))
+
+    def retire(self, number: int, content: dict[str, Any]) -> None:
+        """It goes when it has carried out what it was told; those that it forked stay."""
+        zygote = self._zygotes.get(RetireOrder(**content).zygote)
+        if zygote is not None:
+            zygote.is_retired = True
+            zygote.control.shutdown(socket.SHUT_WR)
+        self._answer(number, {"answer": {}})
+
+    def _hear(self, zygote: Zygote) -> None:
+        if zygote.control.fileno() < 0:
+            return  # closed earlier in this turn of the loop
+        try:
+            message, _ = wire.receive(zygote.control)
+        except OSError:
+            message = None
+        if message is None:
+            self._lose(zygote)
+        elif "unshared" in message:
+            self._map_uids(zygote)
+        elif "id" in message:
+            self._forked(zygote, message)
+        elif zygote.number is not None:
+            number, zygote.number = zygote.number, None
+            said = {"answer": {}} if "ready" in message else {"error": message["error"]}
+            self._answer(number, said)
+
+    def _map_uids(self, zygote: Zygote) -> None:
+        """Identities: all that sandboxes may have; as an ordinary user, our only one."""
+        first, count = self._uids or (os.geteuid(), 1)
+        group = first if self._uids else os.getegid()
+        try:
+            for name, start in (("uid_map", first), ("gid_map", group)):
+                text = f"{start} {start} {count}"
+                Path(f"/proc/{zygote.pid}/{name}").write_text(text, encoding="ascii")
+            wire.send(zygote.control, {"mapped": True})
+            wire.send(zygote.control, self._configuration(zygote.order))
+        except OSError as error:
+            self._refuse(zygote, str(error))
+
+    def _configuration(self, order: ZygoteOrder) -> dict[str, Any]:
+        return {
+            "script": order.script,
+            "command": order.command,
+            "environment": order.environment,
+            "hidden": self._stage.hidden,
+            "seccomp": Path(SECCOMP).read_bytes().hex(),
+        }
+
+    def _refuse(self, zygote: Zygote, why: str) -> None:
+        if zygote.number is not None:
+            number, zygote.number = zygote.number, None
+            self._answer(number, {"error": why})
+        if zygote.pid:
+            os.kill(zygote.pid, signal.SIGKILL)
+
+    def _lose(self, zygote: Zygote) -> None:
+        """It has ended, or closed its socket, which it only does then."""
+        self._selector.unregister(zygote.control)
+        zygote.control.close()
+        del self._zygotes[zygote.order.zygote]
+        if zygote.number is not None:
+            self._answer(zygote.number, {"error": "the zygote ended while it started"})
+        for born in list(zygote.forking.values()):
+            self._fail(born, "the zygote ended")
+        messages.send(self._control, {"event": messages.ZYGOTE_GONE, "zygote": zygote.order.zygote})
+
+    # -- what they fork --------------------------------------------------------------------------
+
+    def start(self, number: int, order: StartOrder) -> None:
+        """Raises OSError."""
+        zygote = self._zygotes.get(order.zygote or 0)
+        if zygote is None or zygote.number is not None or zygote.is_retired:
+            raise OSError(0, "there is no such zygote")
+        status, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        fds: list[int] = []
+        try:
+            fds.append(theirs.detach())
+            self._gather(order, fds)
+            wire.send(zygote.control, {"id": number, "order": _for_zygote(order)}, tuple(fds))
+        except OSError:
+            status.close()
+            raise
+        finally:
+            _close(*fds)
+        born = Born(order=order, number=number, status=status)
+        self._born[order.box] = zygote.forking[number] = born
+        self._selector.register(status, selectors.EVENT_READ, lambda: self._listen(born))
+
+    def _gather(self, order: StartOrder, fds: list[int]) -> None:
+        """Appends to `fds`, which the caller closes, in the order of zygote_child.Order."""
+        fds.append(linux.open_tree(f"{BOXES}/{order.box}"))
+        fds.extend(_detached(host_directory(source)) for source, _ in order.mounts)
+        if order.cgroup_directory is not None:
+            directory = HOST + order.cgroup_directory
+            fds.append(os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+            fds.append(os.open(f"{directory}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC))
+        fds.extend(
+            os.open(HOST + tasks, os.O_WRONLY | os.O_CLOEXEC) for tasks in order.cgroup_tasks
+        )
+
+    def kill(self, number: int, box: int) -> None:
+        born = self._born[box]
+        born.waiting.append(number)
+        born.is_killed = True
+        if born.pid is not None and born.ended is None:
+            os.kill(born.pid, signal.SIGKILL)  # ours and not reaped: no other can have its pid
+
+    def _forked(self, zygote: Zygote, message: dict[str, Any]) -> None:
+        born = zygote.forking.pop(message["id"])
+        if "error" in message:
+            self._fail(born, message["error"])
+            return
+        born.pid = message["pid"]
+        if born.pid in self._strays:
+            born.ended = self._strays.pop(born.pid)
+            self._finish(born)
+        elif born.is_killed:
+            os.kill(born.pid, signal.SIGKILL)
+        else:
+            self._send_go(born)
+
+    def _send_go(self, born: Born) -> None:
+        try:
+            wire.send(born.status, {"go": True})
+        except OSError:
+            assert born.pid is not None
+            os.kill(born.pid, signal.SIGKILL)
+
+    def _listen(self, born: Born) -> None:
+        """Take in all that init has said."""
+        while born.status.fileno() >= 0:
+            try:
+                message, fds = _receive_now(born.status)
+            except BlockingIOError:
+                return
+            except OSError:
+                message, fds = None, []
+            if message is None:
+                self._selector.unregister(born.status)
+                born.status.close()
+            elif "answer" in message:
+                self._answer_start(born, fds)
+            elif "error" in message:
+                self._answer(born.number, {"error": message["error"]})
+            else:
+                born.said = message
+
+    def _answer_start(self, born: Born, fds: list[int]) -> None:
+        assert born.pid is not None
+        try:
+            content: dict[str, Any] = {"answer": {"pid": hosts_pid(born.pid)}}
+            messages.send(self._control, {"id": born.number, **content}, tuple(fds))
+        finally:
+            _close(*fds)
+
+    def _fail(self, born: Born, why: str) -> None:
+        """No process came of it."""
+        self._forget(born)
+        self._answer(born.number, {"error": why})
+        for number in born.waiting:
+            self._answer(number, {"answer": {}})
+
+    def _forget(self, born: Born) -> None:
+        del self._born[born.order.box]
+        if born.status.fileno() >= 0:
+            self._selector.unregister(born.status)
+            born.status.close()
+
+    # -- ends ------------------------------------------------------------------------------------
+
+    def reaped(self, pid: int, status: int) -> bool:
+        """Whether the process was one of ours."""
+        for born in self._born.values():
+            if born.pid == pid:
+                born.ended = status
+                self._finish(born)
+                return True
+        for zygote in self._zygotes.values():
+            if zygote.pid == pid:
+                zygote.pid = 0  # its socket tells the rest
+                return True
+        return False
+
+    def reaped_unknown(self, pid: int, status: int) -> None:
+        """Nobody's, so far."""
+        if any(zygote.forking for zygote in self._zygotes.values()):
+            self._strays[pid] = status
+        else:
+            self._strays.clear()
+
+    def _finish(self, born: Born) -> None:
+        """Init has been reaped: the kernel has emptied its pid namespace."""
+        assert born.ended is not None
+        self._listen(born)
+        self._forget(born)
+        said = born.said or {"ended": born.ended, "executed": True}
+        ended = said["ended"]
+        killed = os.WTERMSIG(ended) if os.WIFSIGNALED(ended) else 0
+        event = ExitEvent(
+            box=born.order.box,
+            run=born.order.run,
+            order=born.number,
+            code=0 if killed else os.WEXITSTATUS(ended),
+            signal=killed,
+            executed=said["executed"],
+            exact=True,
+        )
+        messages.send(self._control, messages.exit_event(event))
+        for number in born.waiting:
+            self._answer(number, {"answer": {}})
+
+    def _answer(self, number: int, content: dict[str, Any]) -> None:
+        messages.send(self._control, {"id": number, **content})
+
+
+def hosts_pid(pid: int) -> int:
+    """What the host calls our child. Raises OSError."""
+    fd = os.pidfd_open(pid)
+    try:
+        text = Path(f"{HOST}/proc/self/fdinfo/{fd}").read_text(encoding="ascii")
+    finally:
+        os.close(fd)
+    return next(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pid:"))
+
+
+def _for_zygote(order: StartOrder) -> dict[str, Any]:
+    return {
+        "argv": order.argv,
+        "environment": order.environment,
+        "working_directory": order.working_directory,
+        "mounts": [destination for _, destination in order.mounts],
+        "uid": order.uid,
+        "rlimits": order.rlimits,
+        "processes_in_namespace": order.processes_in_namespace,
+        "cgroup_directory": order.cgroup_directory,
+    }
+
+
+def _fork_with_a_pid_of_its_own() -> int:
+    """A zygote's pid must not be that of any child inside its sandbox: 1 or 2."""
+    while True:
+        pid = os.fork()
+        if pid == 0 and os.getpid() in _PIDS_OF_CHILDREN:
+            os._exit(0)
+        if pid not in _PIDS_OF_CHILDREN:
+            return pid
+
+
+def _become(order: ZygoteOrder, parts: Parts, control: socket.socket) -> NoReturn:
+    try:
+        signal.set_wakeup_fd(-1)
+        linux.die_with_parent(signal.SIGKILL)
+        become_zygote(order, parts, control)
+    except Exception as error:  # noqa: BLE001 - whatever it is, this copy must not serve on
+        wire.send(control, {"error": f"{type(error).__name__}: {error}"})
+    finally:
+        os._exit(1)
+
+
+def _detached(source: str) -> int:
+    """The directory as a read-only mount that is nowhere yet. Raises OSError."""
+    tree = linux.open_tree(source)
+    try:
+        linux.restrict_mount(tree, READ_ONLY)
+    except OSError:
+        os.close(tree)
+        raise
+    return tree
+
+
+def _receive_now(control: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
+    """Raises BlockingIOError if there is nothing to be received."""
+    control.setblocking(False)
+    return wire.receive(control)
+
+
+def _close(*fds: int) -> None:
+    for fd in fds:
+        os.close(fd)

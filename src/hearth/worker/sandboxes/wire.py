@@ -1,0 +1,39 @@
+"""How does one message travel between the worker, its launcher and the zygotes?
+
+One message is one packet on a SOCK_SEQPACKET pair: a JSON object, and file descriptors beside it.
+Imports little: a zygote keeps all that it has imported, and its children carry it along.
+"""
+
+import array
+import json
+import socket
+from typing import Any, Final
+
+BYTES_MAX: Final = 256 << 10  # the kernel lets no packet be larger than the socket buffer
+FDS_MAX: Final = 16
+
+
+def send(control: socket.socket, message: dict[str, Any], fds: tuple[int, ...] = ()) -> None:
+    """Raises OSError; BlockingIOError if the socket does not block and is full."""
+    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+    control.sendmsg([encode(message)], rights)
+
+
+def encode(message: dict[str, Any]) -> bytes:
+    return json.dumps(message, separators=(",", ":")).encode()
+
+
+def receive(control: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
+    """The next message, or None when the other side has gone. Raises OSError."""
+    data, rights, flags, _ = control.recvmsg(BYTES_MAX, socket.CMSG_SPACE(4 * FDS_MAX))
+    fds = array.array("i")
+    for level, kind, payload in rights:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            fds.frombytes(payload[: len(payload) - len(payload) % fds.itemsize])
+    if not data:
+        return None, list(fds)
+    if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+        raise OSError(0, "a message of the launcher was cut off")
+    message = json.loads(data)
+    assert isinstance(message, dict)
+    return message, list(fds)

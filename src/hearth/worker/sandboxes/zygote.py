@@ -1,0 +1,99 @@
+"""How does a Python function start in milliseconds? As a fork of a prepared interpreter.
+
+bubblewrap's backend, with one more way to start a program: one that says what it may be forked
+from (Program.zygote) is forked, into a sandbox that is made in the fork; see zygote_child.py. What
+has no such kind, needs the host's network, or comes before its zygote is ready, is executed by
+bubblewrap. Limits, uids, /tmp, kills and ends are the same.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from hearth.base.clock import Clock
+from hearth.base.jobs import Jobs
+from hearth.worker.sandboxes import messages
+from hearth.worker.sandboxes.bubblewrap import BubblewrapBackend
+from hearth.worker.sandboxes.contract import (
+    Mount,
+    Program,
+    SandboxSpec,
+    ZygoteKind,
+)
+from hearth.worker.sandboxes.messages import RetireOrder, ZygoteOrder
+from hearth.worker.sandboxes.zygotes import Zygotes
+
+_OWN_PLACES: Final = ("/var/task", "/opt")
+"""Where a program may have mounts that its zygote has not."""
+
+
+class ZygoteBackend(BubblewrapBackend):
+    """A SandboxBackend that forks what it can, and executes the rest."""
+
+    name = "zygote"
+
+    def __init__(self, instance: str, run_directory: Path, clock: Clock, jobs: Jobs) -> None:
+        super().__init__(instance, run_directory, clock, jobs)
+        self._zygotes = Zygotes(self, clock, jobs)
+        self._zygote_uids: dict[int, int] = {}
+        self.forked = 0
+        """How many programs were forked, and not executed."""
+
+    async def close(self) -> None:
+        await self._zygotes.close()
+        await super().close()
+        self._zygote_uids.clear()
+
+    async def prepare(self, kind: ZygoteKind) -> bool:
+        """Have a zygote of this kind ready; False if there can be none."""
+        return await self._zygotes.prepare(kind)
+
+    async def make(self, number: int, kind: ZygoteKind) -> None:
+        """See zygotes.Maker. Raises SandboxFailed."""
+        launcher = await self._launched()
+        uid = self._uids.take() if self._uids else None
+        order = ZygoteOrder(
+            zygote=number,
+            uid=uid,
+            command=list(kind.command),
+            script=kind.script,
+            environment=dict(kind.environment),
+            mounts=_on_the_host(kind.mounts),
+        )
+        if uid is not None:
+            self._zygote_uids[number] = uid
+        await launcher.ask(messages.ZYGOTE, order)
+
+    def retire(self, number: int) -> None:
+        if self._launcher is not None:
+            self._launcher.tell(messages.RETIRE, RetireOrder(zygote=number))
+
+    def fork_from(self, program: Program, spec: SandboxSpec) -> tuple[int, Program] | None:
+        kind = program.zygote
+        if kind is None or spec.network != "none":
+            return None
+        own = tuple(mount for mount in program.mounts if mount not in kind.mounts)
+        if len(own) + len(kind.mounts) != len(program.mounts):
+            return None
+        if any(mount.destination not in _OWN_PLACES for mount in own):
+            return None
+        number = self._zygotes.find(kind)
+        if number is None:
+            return None
+        self.forked += 1
+        return number, replace(program, mounts=own)
+
+    def _zygote_gone(self, number: int) -> None:
+        self._zygotes.gone(number)
+        self._give_uid(self._zygote_uids.pop(number, None))
+
+    def _lost(self) -> None:
+        self._zygotes.all_gone()
+        for number in list(self._zygote_uids):
+            self._zygote_gone(number)
+        super()._lost()
+
+
+def _on_the_host(mounts: Iterable[Mount]) -> list[list[str]]:
+    return [[str(mount.source.resolve()), mount.destination] for mount in mounts]

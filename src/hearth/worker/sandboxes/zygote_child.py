@@ -1,0 +1,281 @@
+"""How does a fork of a zygote become a sandbox with a program in it?
+
+Two processes. The first (*init*, pid 1 inside) makes the sandbox and waits for the second (pid 2),
+which is the program, in the forked interpreter. Before init forks it, both are as confined as the
+program will ever be:
+
+1. wait until the launcher knows our pid; enter the cgroups; then the cgroup namespace;
+2. the Runtime API listens, in this network namespace;
+3. mounts: /proc, /tmp, /dev/shm, the code; host name;
+4. limits, keys, uid; then a user namespace of our own, in which no other can be made;
+5. no capabilities, no new privileges, the seccomp filter; all descriptors but our own closed;
+6. the worker gets its descriptors, then init forks.
+
+What forks of one process share, and what is done about it: docs/decisions/0010-zygotes.md.
+"""
+
+import ctypes
+import gc
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from types import ModuleType
+from typing import Any, Callable, Final, NamedTuple, NoReturn  # noqa: UP035 - imports less
+
+from hearth.worker.sandboxes import confine, jail_steps, linux, wire
+
+PIDS: Final = (1, 2)
+"""Of init and the program. OpenSSL and tempfile notice a fork by a pid that has changed."""
+_EMPTY: Final = "/var/empty"
+_START_NAMES: Final = ("LANG", "LANGUAGE", "NLSPATH", "LOCPATH", "GCONV_PATH", "SSLKEYLOGFILE")
+_START_PREFIXES: Final = ("PYTHON", "LD_", "LC_", "GLIBC_", "MALLOC_", "OPENSSL_", "SSL_CERT_")
+_CODE: Final = ("/var/task", "/opt/python")
+_RESOURCE_NPROC: Final = 6
+
+_libc = ctypes.PyDLL(None)
+Run = Callable[[], None]
+
+
+class Config(NamedTuple):
+    """What a zygote is, for its children."""
+
+    module: "ModuleType | None"
+    script: "str | None"
+    command: "list[str]"
+    environment: "dict[str, str]"
+    """What it was started with."""
+    coerced: "dict[str, str]"
+    """What the interpreter itself added to that."""
+    hidden: "list[str]"
+    seccomp: bytes
+    loaded: "frozenset[str]"
+    """The first names of all modules that it has."""
+    arguments: "tuple[int, int]"
+
+
+class Order:
+    """One start, and the descriptors that came with it."""
+
+    def __init__(self, message: "dict[str, Any]", fds: "list[int]") -> None:
+        self.content: "dict[str, Any]" = message["order"]
+        rest = iter(fds)
+        self.status = next(rest)
+        self.tmp = next(rest)
+        self.mounts = [(next(rest), destination) for destination in self.content["mounts"]]
+        has_cgroup = self.content["cgroup_directory"] is not None
+        self.cgroup = next(rest) if has_cgroup else None
+        self.tasks = list(rest)
+        """Files into which a process writes itself."""
+        self._fds = fds
+
+    def close(self) -> None:
+        for fd in self._fds:
+            os.close(fd)
+
+
+def enter(order: Order, config: Config) -> Run:
+    """In the fork. Init stays in here for ever; the program comes out, ready to run."""
+    status = socket.socket(fileno=order.status)
+    try:
+        fds = make_sandbox(order, config, status)
+        wire.send(status, {"answer": True}, tuple(fds))
+        for fd in fds:
+            os.close(fd)
+        return split(order, config, status)
+    except BaseException as error:  # noqa: BLE001 - whatever it is, nothing else may run here
+        if os.getpid() == 1:
+            wire.send(status, {"error": f"{type(error).__name__}: {error}"})
+        else:
+            sys.excepthook(type(error), error, error.__traceback__)
+        os._exit(1)
+
+
+def make_sandbox(order: Order, config: Config, status: socket.socket) -> "list[int]":
+    """Steps 1 to 5; the descriptors for the worker are returned. Raises OSError."""
+    content = order.content
+    go, _ = wire.receive(status)
+    if go is None:
+        os._exit(1)
+    confine.set_dumpable(dumpable=True)  # or files below /proc/self are not ours
+    for tasks in order.tasks:
+        os.write(tasks, b"0")
+    jail_steps.go_first_when_memory_runs_out()
+    linux.unshare(linux.CLONE_NEWCGROUP)
+    for_worker = [jail_steps.listen()]
+    arrange_mounts(order, config)
+    linux.set_host_name(jail_steps.HOSTNAME)
+    for_worker += jail_steps.connect_outputs()
+    jail_steps.close_all_but([status.fileno(), *for_worker])
+    jail_steps.leave_keys_behind()
+    jail_steps.limit(content["rlimits"])
+    os.umask(0o022)
+    os.setsid()
+    own_user_namespace(content["uid"])
+    if content["processes_in_namespace"] is not None:  # counts those of this namespace only
+        limit = content["processes_in_namespace"]
+        jail_steps.limit([[_RESOURCE_NPROC, limit]])
+    confine.drop_all()
+    linux.die_with_parent(signal.SIGKILL)
+    os.chdir(content["working_directory"])
+    confine.filter_system_calls(config.seccomp)
+    return for_worker
+
+
+def arrange_mounts(order: Order, config: Config) -> None:
+    linux.mount("proc", "/proc", "proc", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC)
+    for path in config.hidden:
+        linux.bind(_EMPTY, path)
+    linux.move_mount(order.tmp, "/tmp")
+    jail_steps.mount_shared_memory("/dev/shm")
+    for tree, destination in order.mounts:
+        linux.move_mount(tree, destination)
+
+
+def own_user_namespace(uid: "int | None") -> None:
+    """One uid in it, and nothing that our other namespaces would heed."""
+    if uid is not None:
+        jail_steps.become(uid)
+    uid, gid = os.getuid(), os.getgid()
+    confine.set_dumpable(dumpable=True)  # a change of uid took it; the files below need it
+    linux.unshare(linux.CLONE_NEWUSER)
+    jail_steps.write("/proc/self/setgroups", b"deny")
+    jail_steps.write("/proc/self/uid_map", b"%d %d 1" % (jail_steps.UID, uid))
+    jail_steps.write("/proc/self/gid_map", b"%d %d 1" % (jail_steps.GID, gid))
+    jail_steps.write("/proc/sys/user/max_user_namespaces", b"0")
+
+
+def make_read_only(place: str) -> None:
+    """This mount only; what is mounted below has been seen to."""
+    flags = linux.MS_REMOUNT | linux.MS_BIND | linux.MS_RDONLY | linux.MS_NOSUID | linux.MS_NODEV
+    linux.mount(None, place, None, flags)
+
+
+# -- the two processes ---------------------------------------------------------------------------
+
+
+def split(order: Order, config: Config, status: socket.socket) -> Run:
+    content = order.content
+    # PWD: as bubblewrap, and Lambda, do.
+    environment = {**content["environment"], "PWD": content["working_directory"]}
+    why = why_executed(config, content["argv"], content["environment"])
+    failed, failing = os.pipe2(os.O_CLOEXEC)
+    confine.set_dumpable(dumpable=False)  # nobody looks into init
+    program = os.fork()
+    if program:
+        os.close(failing)
+        wait_as_init(program, status, failed)
+    status.close()
+    os.close(failed)
+    confine.set_dumpable(dumpable=True)
+    if why is not None:
+        execute(content["argv"], environment, failing)
+    os.close(failing)
+    return become_program(content["argv"], {**config.coerced, **environment}, config)
+
+
+def wait_as_init(program: int, status: socket.socket, failed: int) -> NoReturn:
+    """Reap whatever ends here, until the program does; then the kernel ends the rest."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # to pid 1 that means: ignored
+    while True:
+        pid, ended = os.wait()
+        if pid == program:
+            executed = not os.read(failed, 1)
+            wire.send(status, {"ended": ended, "executed": executed})
+            os._exit(0)
+
+
+def execute(argv: "list[str]", environment: "dict[str, str]", failing: int) -> NoReturn:
+    """In the same sandbox, but with an interpreter of its own."""
+    jail_steps.reset_signals()
+    try:
+        os.execve(argv[0], argv, environment)
+    except OSError as error:
+        os.write(2, os.fsencode(f"{argv[0]}: {error.strerror}\n"))
+    os.write(failing, b"1")
+    os._exit(1)
+
+
+def why_executed(config: Config, argv: "list[str]", environment: "dict[str, str]") -> "str | None":
+    """What an interpreter reads when it starts, a fork of one cannot be told any more. None: the
+    zygote's is the same, and it has loaded nothing that the program has another one of."""
+    start = {name: value for name, value in environment.items() if is_read_at_start(name)}
+    if start != {n: v for n, v in config.environment.items() if is_read_at_start(n)}:
+        return "environment"
+    if config.script is not None:
+        version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+        for directory in (*_CODE, f"/opt/python/lib/{version}/site-packages"):
+            try:
+                names = os.listdir(directory)  # noqa: PTH208
+            except OSError:
+                continue
+            if not config.loaded.isdisjoint({name.partition(".")[0] for name in names}):
+                return "modules"
+    return None if argv[: len(config.command)] == config.command else "command"
+
+
+def is_read_at_start(name: str) -> bool:
+    return name in _START_NAMES or name.startswith(_START_PREFIXES)
+
+
+# -- the program ---------------------------------------------------------------------------------
+
+
+def become_program(argv: "list[str]", environment: "dict[str, str]", config: Config) -> Run:
+    """Make this interpreter look as if it had just been started with these."""
+    write_arguments(argv, config.arguments)
+    _libc.clearenv()
+    os.environ.clear()
+    os.environ.update(environment)
+    time.tzset()
+    renew_randomness()
+    sys.orig_argv[:] = argv
+    rest = argv[len(config.command) :]
+    gc.enable()
+    if rest and rest[0] == "-c":
+        sys.argv[:] = ["-c", *rest[2:]]
+        return as_main(rest[1])
+    assert config.module is not None
+    assert rest[:1] == [config.script]
+    sys.argv[:] = rest
+    config.module.__name__ = "__main__"
+    sys.modules["__main__"] = config.module
+    run: Run = config.module.main
+    return run
+
+
+def as_main(code: str) -> Run:
+    main = ModuleType("__main__")
+    main.__dict__["__builtins__"] = sys.modules["builtins"]
+    sys.modules["__main__"] = main
+    return lambda: exec(compile(code, "<string>", "exec"), main.__dict__)  # noqa: S102
+
+
+def renew_randomness() -> None:
+    """Each of these notices a fork by itself; this is for those of its siblings that might not."""
+    random = sys.modules.get("random")
+    if random is not None:
+        random.seed()
+    ssl = sys.modules.get("_ssl")
+    if ssl is not None:
+        ssl.RAND_add(os.urandom(32), 32.0)
+    set_native_id = getattr(threading.main_thread(), "_set_native_id", None)
+    if set_native_id is not None:  # Python forgets to, before 3.12
+        set_native_id()
+
+
+def argument_area() -> "tuple[int, int]":
+    """Where this process' arguments lie, as its listing shows them: address and size."""
+    with open("/proc/self/stat", "rb") as file:  # noqa: PTH123
+        fields = file.read().rpartition(b")")[2].split()
+    first, last = int(fields[45]), int(fields[46])
+    return first, last - first
+
+
+def write_arguments(argv: "list[str]", area: "tuple[int, int]") -> None:
+    address, size = area
+    text = b"".join(os.fsencode(argument) + b"\0" for argument in argv)[: size - 1]
+    ctypes.memset(address, 0, size)
+    ctypes.memmove(address, text, len(text))
