@@ -72,6 +72,7 @@ class BubblewrapSandbox:
         self._oom_kills_before = 0
         self._is_over_memory = False
         self._is_destroyed = False
+        self._kills = 0
         self._destroying = asyncio.Lock()
 
     @property
@@ -92,10 +93,11 @@ class BubblewrapSandbox:
         fork = self._own.fork_from(program, self._spec)
         if fork is not None:
             number, rest = fork
+            kills = self._kills
             try:
                 return await self._start(self._order(rest, number))
             except SandboxFailed as error:
-                if not self._own.launcher.is_alive:
+                if kills != self._kills or not self._own.launcher.is_alive:
                     raise
                 log.warning("not forked, but executed", sandbox=self.id, error=error)
         return await self._start(self._order(program, None))
@@ -108,7 +110,7 @@ class BubblewrapSandbox:
         try:
             answer = await self._own.launcher.ask(messages.START, order)
         except SandboxFailed:
-            await self.kill()  # the half-made child, if there is one
+            await self._kill()  # the half-made child, if there is one
             raise
         fds = answer.fds
         if self._is_running():  # else it has ended already
@@ -124,6 +126,10 @@ class BubblewrapSandbox:
         return await asyncio.shield(self._ended)
 
     async def kill(self) -> None:
+        self._kills += 1
+        await self._kill()
+
+    async def _kill(self) -> None:
         if self._is_running():
             await self._tell(messages.KILL)
         self._end(_KILLED)  # does nothing if the exit was told, as it is for all that ran
