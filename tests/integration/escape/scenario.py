@@ -1,6 +1,6 @@
 """Runs the hostile program in a sandbox, as whoever runs this; prints one JSON object.
 
-`scenario.py DIRECTORY`: a private, empty directory. Standard library and hearth only, so that it
+`scenario.py DIRECTORY BACKEND`: a private, empty directory; bubblewrap or zygote. Standard library and hearth only, so that it
 also runs where pytest cannot be imported. `inside` is what the program reports, `outside` is what
 the host sees of it.
 """
@@ -22,10 +22,14 @@ from hearth.base.clock import SystemClock
 from hearth.base.jobs import Jobs
 from hearth.model.ids import SandboxId
 from hearth.worker.sandboxes.bubblewrap import BubblewrapBackend
-from hearth.worker.sandboxes.contract import Mount, Program, SandboxSpec
+from hearth.worker.sandboxes.contract import Mount, Program, SandboxSpec, ZygoteKind
 from hearth.worker.sandboxes.seccomp.numbers import NUMBERS
+from hearth.worker.sandboxes.zygote import ZygoteBackend
 
 PYTHON = "/usr/bin/python3"
+COMMAND = (PYTHON, "-I", "-S")
+KIND = ZygoteKind(tenant="test", command=COMMAND, script=None, environment=(), mounts=())
+BACKENDS = {"bubblewrap": BubblewrapBackend, "zygote": ZygoteBackend}
 TMP_MB = 32
 
 
@@ -50,16 +54,20 @@ def targets(directory: Path, marker: str) -> Iterator[dict[str, Any]]:
         }
 
 
-async def report(directory: Path) -> dict[str, Any]:
+async def report(directory: Path, kind: str) -> dict[str, Any]:
     marker = uuid.uuid4().hex
     async with Jobs() as jobs:
-        backend = BubblewrapBackend(marker[:12], directory, SystemClock(), jobs)
+        backend = BACKENDS[kind](marker[:12], directory, SystemClock(), jobs)
         capabilities = await backend.open()
         if not capabilities.usable:
             return {"capabilities": dataclasses.asdict(capabilities)}
         try:
+            if isinstance(backend, ZygoteBackend):
+                assert await backend.prepare(KIND), "no zygote could be made"
             with targets(directory, marker) as reachable:
                 found = await attack(backend, directory, reachable)
+            if isinstance(backend, ZygoteBackend):
+                assert backend.forked == 2
         finally:
             await backend.close()
     return {"capabilities": dataclasses.asdict(capabilities), "targets": reachable, **found}
@@ -98,10 +106,11 @@ def spec(name: str) -> SandboxSpec:
 
 def program(code: str, arguments: list[str], mounts: tuple[Mount, ...]) -> Program:
     return Program(
-        argv=(PYTHON, "-I", "-S", "-c", code, *arguments),
+        argv=(*COMMAND, "-c", code, *arguments),
         environment={"ONLY": "this"},
         working_directory="/var/task",
         mounts=mounts,
+        zygote=KIND,
     )
 
 
@@ -134,4 +143,4 @@ def processes_with(marker: str) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(asyncio.run(report(Path(sys.argv[1])))))
+    sys.stdout.write(json.dumps(asyncio.run(report(Path(sys.argv[1]), sys.argv[2]))))

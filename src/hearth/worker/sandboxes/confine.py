@@ -13,6 +13,7 @@ CAP_SETGID: Final = 6
 CAP_SETUID: Final = 7
 CAP_SETPCAP: Final = 8
 CAP_NET_ADMIN: Final = 12
+CAP_SYS_CHROOT: Final = 18
 CAP_SYS_ADMIN: Final = 21
 
 _PR_SET_DUMPABLE: Final = 4

@@ -39,6 +39,9 @@ _NUMBERS: Final = {"x86_64": (155, 250), "aarch64": (41, 219)}
 _CLONE3: Final = 435
 _OPEN_TREE: Final = 428
 _MOVE_MOUNT: Final = 429
+_FSOPEN: Final = 430
+_FSCONFIG: Final = 431
+_FSMOUNT: Final = 432
 _MOUNT_SETATTR: Final = 442
 
 _AT_FDCWD: Final = -100
@@ -50,6 +53,10 @@ _MOVE_MOUNT_F_EMPTY_PATH: Final = 4
 MOUNT_ATTR_RDONLY: Final = 1
 MOUNT_ATTR_NOSUID: Final = 2
 MOUNT_ATTR_NODEV: Final = 4
+MOUNT_ATTR_NOEXEC: Final = 8
+_FSOPEN_CLOEXEC: Final = 1
+_FSCONFIG_CMD_CREATE: Final = 6
+_FSMOUNT_CLOEXEC: Final = 1
 
 _libc = ctypes.PyDLL(None, use_errno=True)
 _libc.mount.argtypes = (
@@ -211,3 +218,23 @@ def restrict_mount(where: int | str, attributes: int) -> None:
         ),
         f"mount_setattr({where})",
     )
+
+
+def join_mounts(namespace: int) -> None:
+    """Enter the mount namespace that is open as this descriptor."""
+    _check(_libc.setns(namespace, CLONE_NEWNS), "setns")
+
+
+def new_proc() -> int:
+    """A detached mount of a /proc for our pid namespace. Linux 5.2."""
+    flags = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
+    long, none = ctypes.c_long, ctypes.c_void_p(None)
+    kind = ctypes.c_char_p(b"proc")
+    fd = _check(_libc.syscall(long(_FSOPEN), kind, long(_FSOPEN_CLOEXEC)), "fsopen(proc)")
+    try:
+        create = long(_FSCONFIG_CMD_CREATE)
+        _check(_libc.syscall(long(_FSCONFIG), long(fd), create, none, none, long(0)), "fsconfig")
+        mounted = _libc.syscall(long(_FSMOUNT), long(fd), long(_FSMOUNT_CLOEXEC), long(flags))
+        return _check(mounted, "fsmount(proc)")
+    finally:
+        os.close(fd)

@@ -54,6 +54,8 @@ class Config(NamedTuple):
     loaded: "frozenset[str]"
     """The first names of all modules that it has."""
     arguments: "tuple[int, int]"
+    mount_namespaces: "tuple[int, int]"
+    """One with a /proc, and the one that children get a copy of."""
 
 
 class Order:
@@ -102,10 +104,10 @@ def make_sandbox(order: Order, config: Config, status: socket.socket) -> "list[i
     confine.set_dumpable(dumpable=True)  # or files below /proc/self are not ours
     for tasks in order.tasks:
         os.write(tasks, b"0")
-    jail_steps.go_first_when_memory_runs_out()
     linux.unshare(linux.CLONE_NEWCGROUP)
     for_worker = [jail_steps.listen()]
     arrange_mounts(order, config)
+    jail_steps.go_first_when_memory_runs_out()
     linux.set_host_name(jail_steps.HOSTNAME)
     for_worker += jail_steps.connect_outputs()
     jail_steps.close_all_but([status.fileno(), *for_worker])
@@ -125,7 +127,15 @@ def make_sandbox(order: Order, config: Config, status: socket.socket) -> "list[i
 
 
 def arrange_mounts(order: Order, config: Config) -> None:
-    linux.mount("proc", "/proc", "proc", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC)
+    """A user namespace may mount a new /proc only where it sees an old one. That shows more than a
+    sandbox should have even under a cover, and to unmount it waits for an RCU grace period, 2 ms.
+    So we look at it in another mount namespace than the one we get a copy of."""
+    with_proc, without = config.mount_namespaces
+    linux.join_mounts(with_proc)
+    proc = linux.new_proc()
+    linux.join_mounts(without)
+    linux.unshare(linux.CLONE_NEWNS)
+    linux.move_mount(proc, "/proc")
     for path in config.hidden:
         linux.bind(_EMPTY, path)
     linux.move_mount(order.tmp, "/tmp")

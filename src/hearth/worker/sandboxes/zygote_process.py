@@ -27,7 +27,6 @@ _SOURCES = "/zygote"
 _FLAGS = (
     linux.CLONE_PARENT
     | linux.CLONE_NEWPID
-    | linux.CLONE_NEWNS
     | linux.CLONE_NEWNET
     | linux.CLONE_NEWIPC
     | linux.CLONE_NEWUTS
@@ -74,6 +73,8 @@ def prepare(message: dict[str, Any]) -> Config:
     os.rmdir(_SOURCES)  # noqa: PTH106 - pathlib is large, and every child would carry it
     for place in ("/dev", "/"):
         zygote_child.make_read_only(place)
+    arguments = zygote_child.argument_area()
+    namespaces = split_mounts()
     confine.set_dumpable(dumpable=False)
     gc.collect()
     gc.freeze()  # or a child's first collection would copy every page
@@ -86,8 +87,19 @@ def prepare(message: dict[str, Any]) -> Config:
         hidden=message["hidden"],
         seccomp=bytes.fromhex(message["seccomp"]),
         loaded=frozenset(name.partition(".")[0] for name in sys.modules),
-        arguments=zygote_child.argument_area(),
+        arguments=arguments,
+        mount_namespaces=namespaces,
     )
+
+
+def split_mounts() -> tuple[int, int]:
+    """A namespace with the launcher's /proc in it, and ours, without; see arrange_mounts."""
+    own = "/proc/self/ns/mnt"
+    with_proc = os.open(own, os.O_RDONLY)
+    linux.unshare(linux.CLONE_NEWNS)
+    without = os.open(own, os.O_RDONLY)
+    linux.detach("/proc")
+    return with_proc, without
 
 
 def load(script: str) -> ModuleType:

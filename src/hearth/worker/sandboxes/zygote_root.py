@@ -1,4 +1,4 @@
-"""What does a zygote see, and what may it do? A root of its own, and five capabilities over it.
+"""What does a zygote see, and what may it do? A root of its own, and six capabilities over it.
 
 Runs in a child of the launcher, between fork and exec. The user namespace that it enters owns all
 the namespaces that the zygote and its children will ever be in, but for pid and user namespace
@@ -30,6 +30,7 @@ CAPABILITIES: Final = (
     confine.CAP_SETGID,
     confine.CAP_SETUID,
     confine.CAP_SETPCAP,
+    confine.CAP_SYS_CHROOT,  # to join a mount namespace takes both
     confine.CAP_NET_ADMIN,  # loopback up
     confine.CAP_SYS_ADMIN,  # namespaces and mounts
 )
