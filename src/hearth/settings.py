@@ -28,6 +28,7 @@ class Auth(StrEnum):
 class SandboxChoice(StrEnum):
     AUTO = "auto"
     BUBBLEWRAP = "bubblewrap"
+    ZYGOTE = "zygote"
     PROCESS = "process"
 
 
@@ -248,8 +249,8 @@ OPTIONS: Final = (
         flag="--sandbox",
         default=SandboxChoice.AUTO,
         read=options.one_of(SandboxChoice),
-        metavar="[auto|bubblewrap|process]",
-        help="How functions are isolated. process: NOT isolated.",
+        metavar="[auto|bubblewrap|zygote|process]",
+        help="How functions are isolated. zygote: Python starts as a fork. process: NOT isolated.",
     ),
     Option(
         field="account_concurrency",

@@ -19,6 +19,7 @@ from hearth.settings import SandboxChoice, Settings, StartRefused, Surroundings
 from hearth.worker.sandboxes.bubblewrap import BubblewrapBackend
 from hearth.worker.sandboxes.contract import Capabilities, SandboxBackend
 from hearth.worker.sandboxes.process import ProcessBackend
+from hearth.worker.sandboxes.zygote import ZygoteBackend
 
 BACKLOG = 1024
 RANDOM_BYTES = 4096
@@ -31,6 +32,8 @@ def choose_backend(settings: Settings, clock: Clock, jobs: Jobs) -> SandboxBacke
     directory = settings.paths.run / "sandboxes"
     if settings.sandbox is SandboxChoice.PROCESS:
         return ProcessBackend(instance, directory, clock, jobs)
+    if settings.sandbox is SandboxChoice.ZYGOTE:
+        return ZygoteBackend(instance, directory, clock, jobs)
     return BubblewrapBackend(instance, directory, clock, jobs)
 
 

@@ -19,6 +19,9 @@ class RuntimePlan:
     """What the function sees at /var/runtime."""
     lang_directory: Path | None = None
     """What the function sees at /var/lang."""
+    may_be_forked: bool = False
+    """argv is an interpreter, its options, and a script that a process may load once, by its
+    preload(), for many functions of an account; each runs main() in a fork of that process."""
     init_line: str = ""
     """INIT_START, as Lambda logs it."""
 

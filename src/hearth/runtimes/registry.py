@@ -109,6 +109,7 @@ class Runtimes:
             },
             runtime_directory=python.kit,
             lang_directory=python.lang,
+            may_be_forked=True,
             init_line=f"INIT_START Runtime Version: python:{number}.v{version}\t"
             f"Runtime Version ARN: {arn}",
         )

@@ -47,21 +47,6 @@ def variables(
 ) -> dict[str, str]:
     """All variables of one environment of `function`."""
     key = function.key
-    defaults = {
-        "LANG": "en_US.UTF-8",
-        "TZ": ":UTC",
-        "PATH": f"{place.lang}/bin:/usr/local/bin:/usr/bin/:/bin:/opt/bin",
-        "LD_LIBRARY_PATH": (
-            f"{place.lang}/lib:/lib64:/usr/lib64:{place.runtime}:{place.runtime}/lib:"
-            f"{place.task}:{place.task}/lib:/opt/lib"
-        ),
-        "AWS_XRAY_CONTEXT_MISSING": "LOG_ERROR",
-        "AWS_XRAY_DAEMON_ADDRESS": "169.254.100.1:2000",
-        "_AWS_XRAY_DAEMON_ADDRESS": "169.254.100.1",
-        "_AWS_XRAY_DAEMON_PORT": "2000",
-    }
-    if place.tmp != "/tmp":  # only without a sandbox: there /tmp is the host's
-        defaults["TMPDIR"] = place.tmp
     reserved = {
         "AWS_ACCESS_KEY_ID": credentials.access_key,
         "AWS_SECRET_ACCESS_KEY": credentials.secret_key,
@@ -79,4 +64,24 @@ def variables(
         "LAMBDA_RUNTIME_DIR": place.runtime,
         "_HANDLER": function.handler,
     }
-    return defaults | dict(runtime_variables) | dict(function.environment) | reserved
+    return {**common(place, runtime_variables), **function.environment, **reserved}
+
+
+def common(place: Place, runtime_variables: Mapping[str, str]) -> dict[str, str]:
+    """Those that all functions of a runtime have in common, if they do not say otherwise."""
+    defaults = {
+        "LANG": "en_US.UTF-8",
+        "TZ": ":UTC",
+        "PATH": f"{place.lang}/bin:/usr/local/bin:/usr/bin/:/bin:/opt/bin",
+        "LD_LIBRARY_PATH": (
+            f"{place.lang}/lib:/lib64:/usr/lib64:{place.runtime}:{place.runtime}/lib:"
+            f"{place.task}:{place.task}/lib:/opt/lib"
+        ),
+        "AWS_XRAY_CONTEXT_MISSING": "LOG_ERROR",
+        "AWS_XRAY_DAEMON_ADDRESS": "169.254.100.1:2000",
+        "_AWS_XRAY_DAEMON_ADDRESS": "169.254.100.1",
+        "_AWS_XRAY_DAEMON_PORT": "2000",
+    }
+    if place.tmp != "/tmp":  # only without a sandbox: there /tmp is the host's
+        defaults["TMPDIR"] = place.tmp
+    return defaults | dict(runtime_variables)

@@ -29,8 +29,9 @@ from hearth.worker.sandboxes.contract import (
     SandboxBackend,
     SandboxFailed,
     SandboxSpec,
+    ZygoteKind,
 )
-from hearth.worker.variables import Credentials, Place, variables
+from hearth.worker.variables import Credentials, Place, common, variables
 
 log = Log("worker")
 
@@ -231,11 +232,20 @@ def _program(
         tmp=sandbox.tmp_directory,
     )
     extra = {name: _placed(text, places) for name, text in plan.variables.items()}
+    argv = tuple(_placed(text, places) for text in plan.argv)
+    kind = ZygoteKind(
+        tenant=function.key.account,
+        command=argv[:-1],
+        script=argv[-1],
+        environment=tuple(sorted(common(place, extra).items())),
+        mounts=tuple(mounts[1:]),
+    )
     return Program(
-        argv=tuple(_placed(text, places) for text in plan.argv),
+        argv=argv,
         environment=variables(function, place, Credentials.fresh(), stream, extra),
         working_directory=places["task"],
         mounts=tuple(mounts),
+        zygote=kind if plan.may_be_forked else None,
     )
 
 

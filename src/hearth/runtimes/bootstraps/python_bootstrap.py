@@ -4,10 +4,32 @@ Runs under the function's interpreter with `-S`: nothing that the host has insta
 and `site` costs a third of a cold start. What `site` gives to everybody's code (`exit`, `quit`,
 `help`) is put back. Search order as Lambda documents it: task root, layers, runtime, standard
 library. https://docs.aws.amazon.com/lambda/latest/dg/python-package.html#python-package-searchpath
+
+Either executed, or loaded once by a process that calls preload(), and main() in its forks. Such a
+process knows no function: what depends on the environment belongs into main().
 """
 
 import os
 import sys
+
+_READ_AT_IMPORT = ("AWS_LAMBDA_LOG_FORMAT", "AWS_LAMBDA_LOG_LEVEL")
+"""Variables that AWS's client looks at when it is imported, and never again."""
+
+
+def preload() -> None:
+    """Load what every function needs, and run once through an invoke: what the interpreter
+    finds out or allocates at the first time, it need not in each fork."""
+    import codecs
+    import traceback  # noqa: F401
+
+    import runtime_client  # type: ignore[import-not-found]
+    from awslambdaric import bootstrap, lambda_literals  # noqa: F401
+    from awslambdaric.lambda_runtime_client import LambdaRuntimeClient
+
+    for name in ("latin-1", "idna"):
+        codecs.lookup(name)
+    _make_builtins()
+    _rehearse(bootstrap, LambdaRuntimeClient, runtime_client)
 
 
 def main() -> None:
@@ -15,7 +37,23 @@ def main() -> None:
     version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
     first = [task, f"/opt/python/lib/{version}/site-packages", "/opt/python"]
     sys.path[:] = first + [entry for entry in sys.path if entry not in first]
+    _make_builtins()
+    was_loaded = "awslambdaric.bootstrap" in sys.modules
 
+    from awslambdaric import bootstrap
+    from awslambdaric.lambda_runtime_client import LambdaRuntimeClient
+
+    if was_loaded and any(name in os.environ for name in _READ_AT_IMPORT):
+        import importlib
+
+        importlib.reload(bootstrap)
+    # AWS polls from a thread in newer Pythons, since its compiled transport would keep signals
+    # from the function while it waits. Ours does not, and a thread per invoke is dear.
+    client = LambdaRuntimeClient(os.environ["AWS_LAMBDA_RUNTIME_API"], False)
+    bootstrap.run(os.environ["_HANDLER"], client)
+
+
+def _make_builtins() -> None:
     import _sitebuiltins
     import builtins
 
@@ -23,13 +61,45 @@ def main() -> None:
     builtins.exit = _sitebuiltins.Quitter("exit", "Ctrl-D (i.e. EOF)")
     builtins.help = _sitebuiltins._Helper()  # noqa: SLF001
 
-    from awslambdaric import bootstrap
-    from awslambdaric.lambda_runtime_client import LambdaRuntimeClient
 
-    # AWS polls from a thread in newer Pythons, since its compiled transport would keep signals
-    # from the function while it waits. Ours does not, and a thread per invoke is dear.
-    client = LambdaRuntimeClient(os.environ["AWS_LAMBDA_RUNTIME_API"], False)
-    bootstrap.run(os.environ["_HANDLER"], client)
+def _rehearse(bootstrap, client_class, transport) -> None:  # type: ignore[no-untyped-def]
+    """A few invokes of a handler that does nothing, over a pair of sockets."""
+    import _socket
+
+    ours, theirs = _socket.socketpair()
+    answer = (
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+        b"Lambda-Runtime-Aws-Request-Id: 0\r\nLambda-Runtime-Deadline-Ms: 0\r\n"
+        b"Lambda-Runtime-Invoked-Function-Arn: a\r\nLambda-Runtime-Trace-Id: t\r\n"
+        b'Content-Length: 30\r\n\r\n{"a": [1, 2.5, "x", null, {}]}'
+        b"HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\n\r\n{}"
+    )
+    client = client_class("127.0.0.1:9", False)
+    transport._connection._socket = ours  # noqa: SLF001
+    for _ in range(_REHEARSALS):
+        theirs.send(answer)
+        event = client.wait_next_invocation()
+        bootstrap.handle_event_request(
+            client,
+            lambda event, _context: event,
+            event.invoke_id,
+            event.event_body,
+            event.content_type,
+            event.client_context,
+            event.cognito_identity,
+            event.invoked_function_arn,
+            event.deadline_time_in_ms,
+            event.tenant_id,
+            bootstrap.StandardLogSink(),
+            event.invocation_id,
+        )
+        theirs.recv(65536)
+    transport._connection.close()  # noqa: SLF001
+    theirs.close()
 
 
-main()
+_REHEARSALS = 10  # the interpreter specialises what has run some times
+
+
+if __name__ == "__main__":
+    main()
