@@ -330,7 +330,7 @@ class Hearth:
     def kits(self) -> Iterator[Path]:
         cache = Path("/var/cache") if os.geteuid() == 0 else Path.home() / ".cache"
         cache = Path(os.environ.get("XDG_CACHE_HOME", cache)) if os.geteuid() else cache
-        return iter(sorted((cache / "hearth" / "runtimes").glob(f"{PYTHON}-*")))
+        return iter(sorted((cache / "hearth" / "runtimes").glob(f"{PYTHON}-*"), reverse=True))
 
     def processes(self) -> dict[str, int]:
         names = {"hearth": self.pid}
@@ -357,11 +357,11 @@ def children(pid: int) -> list[int]:
 
 
 @contextmanager
-def hearth(state: Path, auth: str, pair: Pair | None = None) -> Iterator[Hearth]:
+def hearth(state: Path, auth: str, pair: Pair | None = None, *options: str) -> Iterator[Hearth]:
     log = state.parent / f"{state.name}.log"
     with log.open("a") as stderr:
         process = subprocess.Popen(
-            [HEARTH, "up", "--listen", "127.0.0.1:0", "--state", state, "--auth", auth],
+            [HEARTH, "up", "--listen", "127.0.0.1:0", "--state", state, "--auth", auth, *options],
             stdout=subprocess.PIPE,
             stderr=stderr,
             text=True,

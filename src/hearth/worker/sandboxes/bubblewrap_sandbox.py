@@ -32,6 +32,7 @@ from hearth.worker.sandboxes.contract import (
 from hearth.worker.sandboxes.host_api import HostApi
 from hearth.worker.sandboxes.launcher import Launcher
 from hearth.worker.sandboxes.messages import API_HOST, API_PORT, BoxOrder, ExitEvent, StartOrder
+from hearth.worker.sandboxes.outputs import read_to_end
 
 log = Log("sandboxes")
 
@@ -101,6 +102,15 @@ class BubblewrapSandbox:
                     raise
                 log.warning("not forked, but executed", sandbox=self.id, error=error)
         return await self._start(self._order(program, None))
+
+    async def try_fork(self, zygote: int, program: Program) -> None:
+        """Fork it, and wait for its end. Raises SandboxFailed if it could not be, or failed."""
+        channels = await self._start(self._order(program, zygote))
+        channels.api.close()
+        said, exit_ = await asyncio.gather(read_to_end(channels.stderr), self.wait())
+        await read_to_end(channels.stdout)
+        if exit_.code != 0:
+            raise SandboxFailed(said.decode(errors="replace").strip() or f"{exit_}")
 
     async def _start(self, order: StartOrder) -> Channels:
         self._run = order.run

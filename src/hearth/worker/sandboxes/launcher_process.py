@@ -119,7 +119,10 @@ class Launcher:
         self._selector.register(self._control, selectors.EVENT_READ, self._obey)
         while True:
             for key, _ in self._selector.select():
-                key.data()
+                try:
+                    key.data()
+                except (BrokenPipeError, ConnectionResetError):
+                    os._exit(0)  # as in _obey
 
     def _obey(self) -> None:
         message, _ = messages.receive(self._control)

@@ -181,7 +181,8 @@ class Zygotes:
 
     def start(self, number: int, order: StartOrder) -> None:
         """Raises OSError."""
-        zygote = self._zygotes.get(order.zygote or 0)
+        assert order.zygote is not None
+        zygote = self._zygotes.get(order.zygote)
         if zygote is None or zygote.number is not None or zygote.is_retired:
             raise OSError(0, "there is no such zygote")
         status, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

@@ -6,6 +6,8 @@ has no such kind, needs the host's network, or comes before its zygote is ready,
 bubblewrap. Limits, uids, /tmp, kills and ends are the same.
 """
 
+import asyncio
+import sys
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -13,17 +15,23 @@ from typing import Final
 
 from hearth.base.clock import Clock
 from hearth.base.jobs import Jobs
+from hearth.model.ids import SandboxId
 from hearth.worker.sandboxes import messages
 from hearth.worker.sandboxes.bubblewrap import BubblewrapBackend
 from hearth.worker.sandboxes.contract import (
+    Capabilities,
     Mount,
     Program,
+    SandboxFailed,
     SandboxSpec,
     ZygoteKind,
 )
 from hearth.worker.sandboxes.messages import RetireOrder, ZygoteOrder
 from hearth.worker.sandboxes.zygotes import Zygotes
 
+_TRIAL: Final = SandboxSpec(sandbox=SandboxId("trial"), memory_mb=128, tmp_mb=1)
+_TRIAL_NUMBER: Final = 0
+_TRIAL_S: Final = 20.0
 _OWN_PLACES: Final = ("/var/task", "/opt")
 """Where a program may have mounts that its zygote has not."""
 
@@ -39,6 +47,48 @@ class ZygoteBackend(BubblewrapBackend):
         self._zygote_uids: dict[int, int] = {}
         self.forked = 0
         """How many programs were forked, and not executed."""
+
+    async def open(self) -> Capabilities:
+        """bubblewrap's; and whether zygotes work too, by making one and forking from it."""
+        found = await super().open()
+        if not found.usable:
+            return found
+        try:
+            await self._try_to_fork()
+        except (SandboxFailed, TimeoutError) as error:
+            said = str(error) or type(error).__name__
+            note = f"zygotes do not work here, Python is started by bubblewrap: {said}"
+            return replace(found, notes=(*found.notes, note))
+        self.forked = 0
+        return replace(found, isolation=(*found.isolation, "Python functions forked from zygotes"))
+
+    async def _try_to_fork(self) -> None:
+        """Raises SandboxFailed or TimeoutError if a program cannot be forked for real."""
+        command = (f"/var/lang/bin/python{sys.version_info[0]}.{sys.version_info[1]}", "-I", "-S")
+        kind = ZygoteKind(
+            tenant="",
+            command=command,
+            script=None,
+            environment=(("LD_LIBRARY_PATH", "/var/lang/lib"),),
+            mounts=(Mount(Path(sys.base_prefix), "/var/lang"),),
+        )
+        program = Program(
+            argv=(*command, "-c", "pass"),
+            environment=dict(kind.environment),
+            working_directory="/",
+            mounts=kind.mounts,
+            zygote=kind,
+        )
+        number = _TRIAL_NUMBER
+        async with asyncio.timeout(_TRIAL_S):
+            await self.make(number, kind)
+            sandbox = await self.create(_TRIAL)
+            try:
+                await sandbox.try_fork(number, replace(program, mounts=()))
+            finally:
+                await sandbox.destroy()
+            launcher = await self._launched()
+            await launcher.ask(messages.RETIRE, RetireOrder(zygote=number))
 
     async def close(self) -> None:
         await self._zygotes.close()

@@ -62,7 +62,7 @@ class Order:
     """One start, and the descriptors that came with it."""
 
     def __init__(self, message: "dict[str, Any]", fds: "list[int]") -> None:
-        self.content: "dict[str, Any]" = message["order"]
+        self.content: dict[str, Any] = message["order"]
         rest = iter(fds)
         self.status = next(rest)
         self.tmp = next(rest)
@@ -201,7 +201,7 @@ def execute(argv: "list[str]", environment: "dict[str, str]", failing: int) -> N
     """In the same sandbox, but with an interpreter of its own."""
     jail_steps.reset_signals()
     try:
-        os.execve(argv[0], argv, environment)
+        os.execve(argv[0], argv, environment)  # noqa: S606
     except OSError as error:
         os.write(2, os.fsencode(f"{argv[0]}: {error.strerror}\n"))
     os.write(failing, b"1")
