@@ -1,8 +1,8 @@
 """Runs the hostile program in a sandbox, as whoever runs this; prints one JSON object.
 
-`scenario.py DIRECTORY BACKEND`: a private, empty directory; bubblewrap or zygote. Standard library and hearth only, so that it
-also runs where pytest cannot be imported. `inside` is what the program reports, `outside` is what
-the host sees of it.
+`scenario.py DIRECTORY BACKEND`: a private, empty directory; bubblewrap or zygote. Standard library
+and hearth only, so that it also runs where pytest cannot be imported. `inside` is what the program
+reports, `outside` is what the host sees of it.
 """
 
 import asyncio
