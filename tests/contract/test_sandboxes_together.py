@@ -17,6 +17,7 @@ from contract.sandbox_scene import (
     BACKENDS,
     EVENTUALLY_S,
     KILLED,
+    KIND,
     PYTHON,
     Play,
     Scene,
@@ -37,6 +38,7 @@ from hearth.worker.sandboxes.contract import (
     SandboxBackend,
     SandboxFailed,
 )
+from hearth.worker.sandboxes.zygote import ZygoteBackend
 
 pytestmark = pytest.mark.integration
 
@@ -70,14 +72,19 @@ def test_sixty_four_sandboxes_run_side_by_side(play: Play) -> None:
     play(scenario)
 
 
-def test_when_the_launcher_is_killed_its_sandboxes_die_and_new_ones_work(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [BubblewrapBackend, ZygoteBackend])
+def test_when_the_launcher_is_killed_its_sandboxes_die_and_new_ones_work(
+    kind: type[BubblewrapBackend], tmp_path: Path
+) -> None:
     async def main() -> None:
         async with Jobs() as jobs:
             instance = uuid.uuid4().hex[:12]
-            backend = BubblewrapBackend(instance, tmp_path, SystemClock(), jobs)
+            backend = kind(instance, tmp_path, SystemClock(), jobs)
             capabilities = await backend.open()
             if not capabilities.usable:
-                pytest.skip(f"no bubblewrap here: {capabilities.why_not}")
+                pytest.skip(f"no {backend.name} here: {capabilities.why_not}")
+            if isinstance(backend, ZygoteBackend):
+                assert await backend.prepare(KIND)
             scene = Scene(backend, capabilities, instance, tmp_path)
             marker = uuid.uuid4().hex
             sandbox = await scene.sandbox()
