@@ -144,6 +144,38 @@ def test_no_random_value_is_the_same_in_two_siblings(tmp_path: Path) -> None:
     play(tmp_path, scenario)
 
 
+# What it looks for is not in the pattern, or it would find itself.
+SEARCH = """
+import re, sys
+pattern = re.compile(b"only-for-on[e]-[0-9a-f]{8}")
+found = 0
+with open("/proc/self/maps") as maps, open("/proc/self/mem", "rb", 0) as memory:
+    for line in maps:
+        area, rights = line.split()[:2]
+        if "r" not in rights or "[v" in line:
+            continue
+        first, last = (int(end, 16) for end in area.split("-"))
+        memory.seek(first)
+        found += len(pattern.findall(memory.read(last - first)))
+print(found)
+"""
+
+
+def test_nothing_that_one_function_was_told_is_in_the_memory_of_the_next(tmp_path: Path) -> None:
+    async def scenario(scene: Scene, backend: ZygoteBackend) -> None:
+        assert await backend.prepare(KIND)
+        secret = {"SECRET": f"only-for-one-{uuid.uuid4().hex}"}
+        for number in range(3):
+            sandbox = await scene.sandbox(f"told-{number}")
+            out, _, _ = await run(sandbox, python(SEARCH, environment=secret))
+            assert int(out) > 0, "the search finds what there is"
+        out, err, _ = await run(await scene.sandbox("other"), python(SEARCH))
+        assert (out, err) == ("0\n", "")
+        assert backend.forked == 4
+
+    play(tmp_path, scenario)
+
+
 def test_a_fork_looks_like_a_program_that_was_just_started(tmp_path: Path) -> None:
     async def scenario(scene: Scene, backend: ZygoteBackend) -> None:
         program = scripted(tmp_path)

@@ -2,13 +2,15 @@
 
     worker -> launcher   ZYGOTE: fork, and exec a zygote       answered when it is ready
     worker -> launcher   START with a zygote's number
-    launcher -> zygote   the order, and descriptors: a socket (*status*), mounts, cgroups
+    launcher -> zygote   fork; with one end of a socket (*status*)
     zygote -> launcher   the pid that it forked: a child of ours, see zygote_process.py
-    launcher -> init     go: now we can kill it
+    launcher -> init     the order, and descriptors of mounts and cgroups: now we can kill it
     init -> launcher     its descriptors, for the worker; in the end, how the program ended
 
-The fork waits for our *go*. So there is no moment at which a sandbox lives and we do not know it:
-a zygote that dies between fork and answer leaves a process that sees our end closed, and ends.
+The zygote is told nothing of the order: all that it has ever heard is in the memory of those that
+it forks later. And as the fork waits for its order, there is no moment
+at which a sandbox lives and we do not know it: a zygote that dies between fork and answer leaves a
+process that sees our end closed, and ends.
 """
 
 import os
@@ -52,6 +54,8 @@ class Born:
     order: StartOrder
     number: int
     status: socket.socket
+    fds: list[int] = field(default_factory=list)
+    """What init gets with its order."""
     pid: int | None = None
     ended: int | None = None
     """Init's wait status."""
@@ -186,17 +190,20 @@ class Zygotes:
         if zygote is None or zygote.number is not None or zygote.is_retired:
             raise OSError(0, "there is no such zygote")
         status, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        fds: list[int] = []
+        born = Born(order=order, number=number, status=status)
+        for_zygote = [theirs.detach()]
         try:
-            fds.append(theirs.detach())
-            self._gather(order, fds)
-            wire.send(zygote.control, {"id": number, "order": _for_zygote(order)}, tuple(fds))
+            self._gather(order, born.fds)
+            if order.cgroup_directory is not None:
+                directory = HOST + order.cgroup_directory
+                for_zygote.append(os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+            wire.send(zygote.control, {"id": number}, tuple(for_zygote))
         except OSError:
             status.close()
+            _close(*born.fds)
             raise
         finally:
-            _close(*fds)
-        born = Born(order=order, number=number, status=status)
+            _close(*for_zygote)
         self._born[order.box] = zygote.forking[number] = born
         self._selector.register(status, selectors.EVENT_READ, lambda: self._listen(born))
 
@@ -204,13 +211,10 @@ class Zygotes:
         """Appends to `fds`, which the caller closes, in the order of zygote_child.Order."""
         fds.append(linux.open_tree(f"{BOXES}/{order.box}"))
         fds.extend(_detached(host_directory(source)) for source, _ in order.mounts)
+        tasks = list(order.cgroup_tasks)
         if order.cgroup_directory is not None:
-            directory = HOST + order.cgroup_directory
-            fds.append(os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
-            fds.append(os.open(f"{directory}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC))
-        fds.extend(
-            os.open(HOST + tasks, os.O_WRONLY | os.O_CLOEXEC) for tasks in order.cgroup_tasks
-        )
+            tasks.append(f"{order.cgroup_directory}/cgroup.procs")
+        fds.extend(os.open(HOST + path, os.O_WRONLY | os.O_CLOEXEC) for path in tasks)
 
     def kill(self, number: int, box: int) -> None:
         born = self._born[box]
@@ -231,14 +235,17 @@ class Zygotes:
         elif born.is_killed:
             os.kill(born.pid, signal.SIGKILL)
         else:
-            self._send_go(born)
+            self._send_order(born)
 
-    def _send_go(self, born: Born) -> None:
+    def _send_order(self, born: Born) -> None:
+        fds, born.fds = born.fds, []
         try:
-            wire.send(born.status, {"go": True})
+            wire.send(born.status, _for_init(born.order), tuple(fds))
         except OSError:
             assert born.pid is not None
             os.kill(born.pid, signal.SIGKILL)
+        finally:
+            _close(*fds)
 
     def _listen(self, born: Born) -> None:
         """Take in all that init has said."""
@@ -276,6 +283,8 @@ class Zygotes:
 
     def _forget(self, born: Born) -> None:
         del self._born[born.order.box]
+        _close(*born.fds)
+        born.fds = []
         if born.status.fileno() >= 0:
             self._selector.unregister(born.status)
             born.status.close()
@@ -337,7 +346,7 @@ def hosts_pid(pid: int) -> int:
     return next(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pid:"))
 
 
-def _for_zygote(order: StartOrder) -> dict[str, Any]:
+def _for_init(order: StartOrder) -> dict[str, Any]:
     return {
         "argv": order.argv,
         "environment": order.environment,
@@ -346,7 +355,6 @@ def _for_zygote(order: StartOrder) -> dict[str, Any]:
         "uid": order.uid,
         "rlimits": order.rlimits,
         "processes_in_namespace": order.processes_in_namespace,
-        "cgroup_directory": order.cgroup_directory,
     }
 
 

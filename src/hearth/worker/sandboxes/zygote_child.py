@@ -4,7 +4,8 @@ Two processes. The first (*init*, pid 1 inside) makes the sandbox and waits for 
 which is the program, in the forked interpreter. Before init forks it, both are as confined as the
 program will ever be:
 
-1. wait until the launcher knows our pid; enter the cgroups; then the cgroup namespace;
+1. wait for the order, with which the launcher waits until it knows our pid; enter the cgroups,
+   then a cgroup namespace;
 2. the Runtime API listens, in this network namespace;
 3. mounts: /proc, /tmp, /dev/shm, the code; host name;
 4. limits, keys, uid; then a user namespace of our own, in which no other can be made;
@@ -59,29 +60,26 @@ class Config(NamedTuple):
 
 
 class Order:
-    """One start, and the descriptors that came with it."""
+    """One start, and the descriptors that came with it. Only init hears of it, not the zygote."""
 
-    def __init__(self, message: "dict[str, Any]", fds: "list[int]") -> None:
-        self.content: dict[str, Any] = message["order"]
+    def __init__(self, content: dict[str, Any], fds: list[int]) -> None:
+        self.content = content
         rest = iter(fds)
-        self.status = next(rest)
         self.tmp = next(rest)
-        self.mounts = [(next(rest), destination) for destination in self.content["mounts"]]
-        has_cgroup = self.content["cgroup_directory"] is not None
-        self.cgroup = next(rest) if has_cgroup else None
+        self.mounts = [(next(rest), destination) for destination in content["mounts"]]
         self.tasks = list(rest)
-        """Files into which a process writes itself."""
-        self._fds = fds
-
-    def close(self) -> None:
-        for fd in self._fds:
-            os.close(fd)
+        """Files into which a process writes itself, to be in a cgroup."""
 
 
-def enter(order: Order, config: Config) -> Run:
+def enter(status: socket.socket, config: Config, *, is_in_cgroup: bool) -> Run:
     """In the fork. Init stays in here for ever; the program comes out, ready to run."""
-    status = socket.socket(fileno=order.status)
     try:
+        content, fds = wire.receive(status)
+        if content is None:
+            os._exit(1)
+        order = Order(content, fds)
+        if is_in_cgroup:
+            order.tasks.clear()
         fds = make_sandbox(order, config, status)
         wire.send(status, {"answer": True}, tuple(fds))
         for fd in fds:
@@ -98,9 +96,6 @@ def enter(order: Order, config: Config) -> Run:
 def make_sandbox(order: Order, config: Config, status: socket.socket) -> "list[int]":
     """Steps 1 to 5; the descriptors for the worker are returned. Raises OSError."""
     content = order.content
-    go, _ = wire.receive(status)
-    if go is None:
-        os._exit(1)
     confine.set_dumpable(dumpable=True)  # or files below /proc/self are not ours
     for tasks in order.tasks:
         os.write(tasks, b"0")

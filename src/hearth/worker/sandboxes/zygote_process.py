@@ -21,7 +21,7 @@ if __name__ == "__main__":  # executed by path: find our own package
     sys.path.append(__file__.partition("/hearth/")[0])
 
 from hearth.worker.sandboxes import confine, linux, wire, zygote_child
-from hearth.worker.sandboxes.zygote_child import Config, Order
+from hearth.worker.sandboxes.zygote_child import Config
 
 _SOURCES = "/zygote"
 _FLAGS = (
@@ -131,29 +131,33 @@ def serve(control: socket.socket, config: Config) -> "zygote_child.Run":
         message, fds = wire.receive(control)
         if message is None:
             os._exit(0)
-        order = Order(message, fds)
         try:
-            pid = fork(order)
+            pid, is_in_cgroup = fork(*fds[1:])
         except OSError as error:
-            order.close()
+            close(fds)
             wire.send(control, {"id": message["id"], "error": str(error)})
             continue
         if pid == 0:
             control.detach()  # its number will be closed, and then perhaps be somebody else's
-            return zygote_child.enter(order, config)
-        order.close()
+            status = socket.socket(fileno=fds[0])
+            return zygote_child.enter(status, config, is_in_cgroup=is_in_cgroup)
+        close(fds)
         wire.send(control, {"id": message["id"], "pid": pid})
 
 
-def fork(order: Order) -> int:
-    if order.cgroup is None:
-        return linux.clone(_FLAGS)
-    tasks, order.tasks = order.tasks, []  # nothing to be entered where it is born inside
-    try:
-        return linux.clone(_FLAGS | linux.CLONE_INTO_CGROUP, order.cgroup)
-    except PermissionError:  # root's zygote, which is nobody: the child writes itself into it
-        order.tasks = tasks
-        return linux.clone(_FLAGS)
+def fork(cgroup: "int | None" = None) -> tuple[int, bool]:
+    """As os.fork; and whether the child is born in the cgroup (v2). Raises OSError."""
+    if cgroup is not None:
+        try:
+            return linux.clone(_FLAGS | linux.CLONE_INTO_CGROUP, cgroup), True
+        except PermissionError:
+            pass  # root's zygote is nobody: the child will write itself into it
+    return linux.clone(_FLAGS), False
+
+
+def close(fds: list[int]) -> None:
+    for fd in fds:
+        os.close(fd)
 
 
 if __name__ == "__main__":
