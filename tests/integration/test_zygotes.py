@@ -1,6 +1,6 @@
 """What do forks of one zygote share, and what becomes of them, of it, and of the launcher?
 
-docs/decisions/0010-zygotes.md lists the hazards; each has its test here.
+docs/decisions/0013-zygotes.md lists the hazards; each has its test here.
 """
 
 import asyncio

@@ -12,7 +12,7 @@ program will ever be:
 5. no capabilities, no new privileges, the seccomp filter; all descriptors but our own closed;
 6. the worker gets its descriptors, then init forks.
 
-What forks of one process share, and what is done about it: docs/decisions/0010-zygotes.md.
+What forks of one process share, and what is done about it: docs/decisions/0013-zygotes.md.
 """
 
 import ctypes
