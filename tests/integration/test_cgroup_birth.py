@@ -8,6 +8,7 @@ import asyncio
 import os
 import platform
 import uuid
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,11 +24,20 @@ from hearth.worker.sandboxes.messages import (
     ExitEvent,
     OpenOrder,
     StartOrder,
+    ZygoteOrder,
 )
 from hearth.worker.sandboxes.outputs import read_to_end
 from hearth.worker.sandboxes.seccomp import profile
 
 pytestmark = pytest.mark.integration
+
+
+PYTHON = ["/usr/bin/python3", "-I", "-S"]
+READ = "print(open('/proc/self/cgroup').read(), flush=True); open('/tmp/wait').read()"
+
+
+def zygote_order(uid: int | None) -> ZygoteOrder:
+    return ZygoteOrder(zygote=1, uid=uid, command=PYTHON, script=None, environment={}, mounts=[])
 
 
 def start_order(group: Path, uid: int | None) -> StartOrder:
@@ -48,7 +58,7 @@ def start_order(group: Path, uid: int | None) -> StartOrder:
     )
 
 
-async def born_in(group: Path) -> tuple[str, list[str]]:
+async def born_in(group: Path, *, from_zygote: bool) -> tuple[str, list[str]]:
     """The group as the program sees it, and the processes that the host sees in it."""
     bwrap = find_bwrap()
     if bwrap is None:
@@ -70,7 +80,12 @@ async def born_in(group: Path) -> tuple[str, list[str]]:
         (tmp,) = (await launcher.ask(messages.CREATE, box)).fds
         os.mkfifo("wait", 0o666, dir_fd=tmp)
         os.chmod("wait", 0o666, dir_fd=tmp)
-        started = await launcher.ask(messages.START, start_order(group, uid))
+        start = start_order(group, uid)
+        if from_zygote:
+            zygote = zygote_order(None if uid is None else uid + 1)
+            await launcher.ask(messages.ZYGOTE, zygote)
+            start = replace(start, zygote=1, argv=[*PYTHON, "-c", READ])
+        started = await launcher.ask(messages.START, start)
         api, stdout, stderr = started.fds
         os.close(api)
         let_go = await asyncio.to_thread(os.open, "wait", os.O_WRONLY, dir_fd=tmp)
@@ -84,7 +99,11 @@ async def born_in(group: Path) -> tuple[str, list[str]]:
         launcher.close()
 
 
-def test_all_of_a_sandbox_is_born_in_its_cgroup_and_leaves_it_empty() -> None:
+# bubblewrap outside, bubblewrap inside, the shell; or init, the program
+@pytest.mark.parametrize(("from_zygote", "processes"), [(False, 3), (True, 2)])
+def test_all_of_a_sandbox_is_in_its_cgroup_and_leaves_it_empty(
+    from_zygote: bool, processes: int
+) -> None:
     parent = own_groups().v2
     if parent is None:
         pytest.skip("no cgroup v2 is mounted")
@@ -94,8 +113,8 @@ def test_all_of_a_sandbox_is_born_in_its_cgroup_and_leaves_it_empty() -> None:
     except OSError as error:
         pytest.skip(f"no cgroup may be made: {error}")
     try:
-        said, members = asyncio.run(born_in(group))
-        assert len(members) == 3, "bubblewrap outside, bubblewrap inside, the shell"
+        said, members = asyncio.run(born_in(group, from_zygote=from_zygote))
+        assert len(members) == processes
         assert "0::/\n" in said
         assert (group / "cgroup.procs").read_text() == ""
     finally:

@@ -5,6 +5,7 @@ failed. Standard library only, and little of it: a zygote keeps what it has impo
 """
 
 import ctypes
+import functools
 import os
 import struct
 from typing import Final
@@ -66,12 +67,20 @@ def filter_system_calls(instructions: bytes) -> None:
 
 
 def _drop_bounds(keep: tuple[int, ...]) -> None:
+    for number in known_capabilities():
+        if number not in keep:
+            _prctl(_PR_CAPBSET_DROP, number)
+
+
+@functools.cache
+def known_capabilities() -> tuple[int, ...]:
+    """All that this kernel has. A zygote asks once, for all that it forks."""
+    found = []
     for number in range(_CAPABILITIES_MAX):
-        if number in keep:
-            continue
         if _libc.prctl(_PR_CAPBSET_READ, ctypes.c_ulong(number), 0, 0, 0) < 0:
-            return  # the first that this kernel does not know
-        _prctl(_PR_CAPBSET_DROP, number)
+            break
+        found.append(number)
+    return tuple(found)
 
 
 def _set(effective: int, permitted: int, inheritable: int) -> None:

@@ -19,7 +19,7 @@ import signal
 import socket
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any
 
 from hearth.worker.sandboxes import linux, messages, wire
 from hearth.worker.sandboxes.messages import (
@@ -29,9 +29,7 @@ from hearth.worker.sandboxes.messages import (
     ZygoteOrder,
 )
 from hearth.worker.sandboxes.stage import BOXES, HOST, SECCOMP, Stage, host_directory
-from hearth.worker.sandboxes.zygote_root import READ_ONLY, Parts, become_zygote
-
-_PIDS_OF_CHILDREN: Final = (1, 2)
+from hearth.worker.sandboxes.zygote_root import READ_ONLY, Parts, fork_zygote
 
 
 @dataclass(slots=True, kw_only=True)
@@ -102,9 +100,7 @@ class Zygotes:
         )
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
-            pid = _fork_with_a_pid_of_its_own()
-            if pid == 0:
-                _become(order, parts, theirs)
+            pid = fork_zygote(order, parts, theirs)
         except OSError:
             ours.close()
             raise
@@ -269,8 +265,13 @@ class Zygotes:
     def _answer_start(self, born: Born, fds: list[int]) -> None:
         assert born.pid is not None
         try:
-            content: dict[str, Any] = {"answer": {"pid": hosts_pid(born.pid)}}
-            messages.send(self._control, {"id": born.number, **content}, tuple(fds))
+            pid = hosts_pid(born.pid)
+        except OSError as error:
+            os.kill(born.pid, signal.SIGKILL)
+            self._answer(born.number, {"error": str(error)})
+        else:
+            content = {"id": born.number, "answer": {"pid": pid}}
+            messages.send(self._control, content, tuple(fds))
         finally:
             _close(*fds)
 
@@ -356,27 +357,6 @@ def _for_init(order: StartOrder) -> dict[str, Any]:
         "rlimits": order.rlimits,
         "processes_in_namespace": order.processes_in_namespace,
     }
-
-
-def _fork_with_a_pid_of_its_own() -> int:
-    """A zygote's pid must not be that of any child inside its sandbox: 1 or 2."""
-    while True:
-        pid = os.fork()
-        if pid == 0 and os.getpid() in _PIDS_OF_CHILDREN:
-            os._exit(0)
-        if pid not in _PIDS_OF_CHILDREN:
-            return pid
-
-
-def _become(order: ZygoteOrder, parts: Parts, control: socket.socket) -> NoReturn:
-    try:
-        signal.set_wakeup_fd(-1)
-        linux.die_with_parent(signal.SIGKILL)
-        become_zygote(order, parts, control)
-    except Exception as error:  # noqa: BLE001 - whatever it is, this copy must not serve on
-        wire.send(control, {"error": f"{type(error).__name__}: {error}"})
-    finally:
-        os._exit(1)
 
 
 def _detached(source: str) -> int:

@@ -113,7 +113,11 @@ class ZygoteBackend(BubblewrapBackend):
         )
         if uid is not None:
             self._zygote_uids[number] = uid
-        await launcher.ask(messages.ZYGOTE, order)
+        try:
+            await launcher.ask(messages.ZYGOTE, order)
+        except SandboxFailed:
+            self._zygote_gone(number)
+            raise
 
     def retire(self, number: int) -> None:
         if self._launcher is not None:

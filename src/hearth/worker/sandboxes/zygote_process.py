@@ -75,6 +75,7 @@ def prepare(message: dict[str, Any]) -> Config:
         zygote_child.make_read_only(place)
     arguments = zygote_child.argument_area()
     namespaces = split_mounts()
+    confine.known_capabilities()
     confine.set_dumpable(dumpable=False)
     gc.collect()
     gc.freeze()  # or a child's first collection would copy every page

@@ -9,6 +9,7 @@ where Hearth is an ordinary user the sandboxes have the same uid as the zygote.
 """
 
 import os
+import signal
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ _NAMESPACES: Final = (
     | linux.CLONE_NEWIPC
     | linux.CLONE_NEWUTS
 )
+_PIDS_OF_CHILDREN: Final = (1, 2)
 _WHERE: Final = "/tmp"  # of the stage; in this copy of it nobody else looks there
 
 
@@ -56,6 +58,29 @@ class Parts:
     """Our own package's directory, as a detached mount."""
     mounts: tuple[int, ...]
     """Those of the order, as detached mounts."""
+
+
+def fork_zygote(order: ZygoteOrder, parts: Parts, control: socket.socket) -> int:
+    """The zygote's pid, which is never that of any child inside its sandbox. Raises OSError."""
+    while True:
+        pid = os.fork()
+        if pid == 0:
+            if os.getpid() in _PIDS_OF_CHILDREN:
+                os._exit(0)
+            _start(order, parts, control)
+        if pid not in _PIDS_OF_CHILDREN:
+            return pid
+
+
+def _start(order: ZygoteOrder, parts: Parts, control: socket.socket) -> NoReturn:
+    try:
+        signal.set_wakeup_fd(-1)
+        linux.die_with_parent(signal.SIGKILL)
+        become_zygote(order, parts, control)
+    except Exception as error:  # noqa: BLE001 - whatever it is, this copy must not serve on
+        wire.send(control, {"error": f"{type(error).__name__}: {error}"})
+    finally:
+        os._exit(1)
 
 
 def become_zygote(order: ZygoteOrder, parts: Parts, control: socket.socket) -> NoReturn:
