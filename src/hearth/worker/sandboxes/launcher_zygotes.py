@@ -55,6 +55,7 @@ class Born:
     fds: list[int] = field(default_factory=list)
     """What init gets with its order."""
     pid: int | None = None
+    hosts_pid: int = 0
     ended: int | None = None
     """Init's wait status."""
     said: dict[str, Any] | None = None
@@ -234,11 +235,13 @@ class Zygotes:
             self._send_order(born)
 
     def _send_order(self, born: Born) -> None:
+        assert born.pid is not None
         fds, born.fds = born.fds, []
         try:
             wire.send(born.status, _for_init(born.order), tuple(fds))
+            # Now: when it answers it may have ended, and have been reaped, already.
+            born.hosts_pid = hosts_pid(born.pid)
         except OSError:
-            assert born.pid is not None
             os.kill(born.pid, signal.SIGKILL)
         finally:
             _close(*fds)
@@ -263,14 +266,8 @@ class Zygotes:
                 born.said = message
 
     def _answer_start(self, born: Born, fds: list[int]) -> None:
-        assert born.pid is not None
         try:
-            pid = hosts_pid(born.pid)
-        except OSError as error:
-            os.kill(born.pid, signal.SIGKILL)
-            self._answer(born.number, {"error": str(error)})
-        else:
-            content = {"id": born.number, "answer": {"pid": pid}}
+            content = {"id": born.number, "answer": {"pid": born.hosts_pid}}
             messages.send(self._control, content, tuple(fds))
         finally:
             _close(*fds)
