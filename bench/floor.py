@@ -5,13 +5,17 @@ body to an idle runtime process over the Runtime API, in the same process, and s
 back. No authentication, no validation, no limits, no logs, no state, no sandbox, no errors:
 whatever Hearth adds to this is the price of being Lambda.
 
-    python floor.py ric|raw RUNTIMES KIT     prints "ready PORT PID..." and serves until killed
+    python floor.py ric|kit|raw RUNTIMES KIT   prints "ready PORT PID..." and serves until killed
+
+ric: AWS's client as it is published, with its compiled transport; kit: AWS's client on Hearth's
+transport, as functions get it; raw: the least client there can be.
 """
 
 import asyncio
 import os
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from collections import deque
 from pathlib import Path
@@ -105,25 +109,37 @@ class Caller(asyncio.Protocol):
         )
 
 
+def system_python() -> str:
+    """The interpreter that functions get; Hearth's own if the system has none of that version."""
+    path = Path(f"/usr/bin/python{sys.version_info[0]}.{sys.version_info[1]}")
+    return str(path) if path.exists() else sys.executable
+
+
 async def main(kind: str, count: int, kit: str) -> None:
     loop = asyncio.get_running_loop()
     api = await loop.create_server(Runtime, "127.0.0.1", 0)
     front = await loop.create_server(Caller, "127.0.0.1", 0)
     task = tempfile.mkdtemp()
+    published = sysconfig.get_path("purelib")
     (Path(task) / "app.py").write_text(HANDLER)
     address = f"127.0.0.1:{api.sockets[0].getsockname()[1]}"
     environment = {
         "AWS_LAMBDA_RUNTIME_API": address,
         "LAMBDA_TASK_ROOT": task,
         "_HANDLER": "app.handler",
-        "PYTHONPATH": kit,
+        "PYTHONPATH": published if kind == "ric" else kit,
         "AWS_EXECUTION_ENV": "AWS_Lambda_python3.11",
         "LC_CTYPE": "C.UTF-8",
     }
-    program = str(Path(kit) / "bootstrap.py") if kind == "ric" else str(RAW)
-    python = "/usr/bin/python3.11" if Path("/usr/bin/python3.11").exists() else sys.executable
+    commands = {
+        "ric": ["-m", "awslambdaric", "app.handler"],
+        "kit": [str(Path(kit) / "bootstrap.py")],
+        "raw": [str(RAW)],
+    }
+    python = system_python()
     processes = [
-        subprocess.Popen([python, "-S", program], env=environment, cwd=task) for _ in range(count)
+        subprocess.Popen([python, "-S", *commands[kind]], env=environment, cwd=task)
+        for _ in range(count)
     ]
     while Runtime.started < count or len(Runtime.idle) < count:
         await asyncio.sleep(0.01)

@@ -80,7 +80,7 @@ def warm_table(open_: "Hearth", signed: "Hearth", kit: Path, seconds: float, tur
     for connections in (1, 8):
         runs: dict[str, list[Turn]] = {}
         for _ in range(turns):
-            for kind in ("ric", "raw"):
+            for kind in ("ric", "kit", "raw"):
                 with floor(kind, connections, kit) as (port, server, runtimes):
                     turn = load(port, plain_request(port), connections, seconds, server, runtimes)
                 runs.setdefault(f"floor, {kind}", []).append(turn)
@@ -99,9 +99,14 @@ def warm_table(open_: "Hearth", signed: "Hearth", kit: Path, seconds: float, tur
         for name, measured in runs.items():
             show_warm(f"{name}, {connections} connection{'s'[: connections > 1]}", measured, base)
         print()
-    print("    floor, ric: AWS's runtime client behind the least asyncio front end; floor, raw: a")
-    print("    minimal client instead. `of floor` is against floor, ric. Signed requests go to a")
-    print("    Hearth with --auth sigv4, which verifies each of them.")
+    print(
+        "    floor: the least asyncio front end, with AWS's runtime client as published (ric), with"
+    )
+    print(
+        "    AWS's client on Hearth's transport, as functions get it (kit), with a minimal client"
+    )
+    print("    (raw). `of floor` is against floor, ric. Signed requests go to a Hearth with --auth")
+    print("    sigv4, which verifies each of them.")
 
 
 def show_warm(name: str, turns: "list[Turn]", base: float) -> None:
