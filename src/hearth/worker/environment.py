@@ -7,7 +7,7 @@
 The environment is free only when the runtime asks for its next event, and then `released(True)`
 is called. The caller is answered at that moment too, or ANSWER_WITHIN_S after the runtime's answer
 if that comes first: a runtime takes some 50 µs to ask again, and a caller who was told before would
-send the next invoke to an environment that is not free yet, at twice the work.
+send the next invoke to an environment that is not free yet, which takes a longer way.
 
 A failure (crash, exit, timeout, out of memory, init error, oversized response) answers the caller,
 ends the process and leaves the environment RESET: the next invoke initialises it again, inside its

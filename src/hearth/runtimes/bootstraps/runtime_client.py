@@ -2,7 +2,7 @@
 
 `awslambdaric` does everything that a function can notice: handlers, errors, context, logging. Its
 transport is a compiled module of this name around libcurl, which is most of what a warm invoke
-costs (some 100 µs of CPU; this costs some 25). This module takes its place, with the same four
+costs (`make bench` shows both). This module takes its place, with the same four
 functions. Being Python, it fits every version of Python, and signals reach the function's own
 handlers while it waits.
 
