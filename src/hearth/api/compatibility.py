@@ -227,8 +227,6 @@ The reasons are in `docs/decisions`.
 
 ### Functions and code
 
-- While an update is in progress Hearth already runs the new configuration and code; AWS runs the
-  old until the update is done. If the update then fails, invokes fail too.
 - The limit on stored code is one for the whole store, not for each account and region.
 - A runtime is an interpreter of this machine. A runtime or an architecture that the machine has
   not is refused when the function is invoked.

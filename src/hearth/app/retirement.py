@@ -22,7 +22,7 @@ class Retirement:
             self._retire(latest.key)
 
     def _retire(self, key: FunctionKey) -> None:
-        latest = self._replica.get(key)
+        latest = self._replica.serving(key)
         versions = self._replica.versions(key)
         alive = versions if latest is None else (latest, *versions)
         self._manager.retire(key, frozenset(configuration_id(version) for version in alive))

@@ -84,6 +84,7 @@ class _Record(msgspec.Struct, kw_only=True):
 
 
 class _FunctionRecord(_Record, kw_only=True):
+    serving: _Record | None = None
     last_number: int = 0
     last_description: str = ""
     versions: dict[str, str] = {}
@@ -132,6 +133,7 @@ def encode_function(function: Function) -> bytes:
     return msgspec.json.encode(
         _FunctionRecord(
             **_members(function.latest),
+            serving=None if function.serving is None else _Record(**_members(function.serving)),
             last_number=function.last_number,
             last_description=function.last_description,
             versions=dict(function.versions),
@@ -161,6 +163,7 @@ def decode_function(value: bytes) -> Function:
     latest = _version(record)
     return Function(
         latest=latest,
+        serving=None if record.serving is None else _version(record.serving),
         last_number=record.last_number,
         last_description=record.last_description,
         versions=record.versions,

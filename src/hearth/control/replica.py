@@ -59,6 +59,8 @@ class Replica:
         """Of the functions of which anything was published."""
         self._routes: dict[tuple[AccountId, Region, FunctionName], Routes] = {}
         """The same and $LATEST, for invokes."""
+        self._serving: dict[FunctionKey, FunctionVersion] = {}
+        """Of functions with an update that is in progress or failed: what their $LATEST runs."""
         self._records: dict[FunctionKey, dict[str, FunctionVersion]] = {}
         """All versions' records by name."""
         self._unreadable: set[str] = set()
@@ -78,6 +80,10 @@ class Replica:
     def get(self, key: FunctionKey, /) -> FunctionVersion | None:
         """$LATEST."""
         return self._scopes.get((key.account, key.region), {}).get(key.name)
+
+    def serving(self, key: FunctionKey, /) -> FunctionVersion | None:
+        """What invokes of $LATEST run: an earlier one while an update of it is not done."""
+        return self._serving.get(key) or self.get(key)
 
     def find(self, account: AccountId, region: Region, name: FunctionName, /) -> Routes | None:
         """All that an invoke may mean; the way for those who have no FunctionKey yet."""
@@ -118,9 +124,9 @@ class Replica:
         return tuple(f for scope in self._scopes.values() for f in scope.values())
 
     def all_versions(self) -> tuple[FunctionVersion, ...]:
-        """The same with all that was published of them."""
+        """The same, what was published of them, and what is served instead of them for now."""
         published = (v for held in self._published.values() for v in held.versions.values())
-        return (*self.everything(), *published)
+        return (*self.everything(), *self._serving.values(), *published)
 
     def leftovers(self) -> frozenset[tuple[FunctionKey, str]]:
         """Versions' records that no function names: not yet, or not any more."""
@@ -171,6 +177,9 @@ class Replica:
         old = self.get(key)
         new = function.latest if function is not None else None
         touched = self._publish(key, function)
+        self._serving.pop(key, None)
+        if function is not None and function.serving is not None:
+            self._serving[key] = function.serving
         self._replace(key, new)
         self._lay_out(key, new)
         if old is None and new is None:
@@ -223,7 +232,7 @@ class Replica:
         qualified: Mapping[str, FunctionVersion | Alias] = {}
         if published is not None:
             qualified = {**published.versions, **published.function.aliases}
-        self._routes[where] = Routes(latest, key.arn(), qualified)
+        self._routes[where] = Routes(self._serving.get(key, latest), key.arn(), qualified)
 
     def _arrived(self, key: FunctionKey, function: Function) -> dict[str, FunctionVersion]:
         records = self._records.get(key, {})

@@ -10,7 +10,7 @@ away: at once if this process knows of it, else by `Leftovers`.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from hearth.control.cells import Cells, unavailable
@@ -26,7 +26,7 @@ from hearth.control.records import (
 from hearth.control.replica import Replica
 from hearth.engine.contract import KeyValue
 from hearth.model.errors import ResourceConflict, ResourceNotFound
-from hearth.model.functions import Function, FunctionVersion
+from hearth.model.functions import Function, FunctionVersion, with_latest
 from hearth.model.ids import FunctionKey
 
 ATTEMPTS_MAX: Final = 16
@@ -89,7 +89,7 @@ class FunctionStore:
 
     async def change(self, key: FunctionKey, decide: Decision) -> FunctionVersion:
         """Write what `decide` makes of $LATEST; returns it. Raises as change_whole()."""
-        changed = await self.change_whole(key, lambda now: replace(now, latest=decide(now.latest)))
+        changed = await self.change_whole(key, lambda now: with_latest(now, decide(now.latest)))
         return changed.latest
 
     async def change_whole(self, key: FunctionKey, decide: WholeDecision) -> Function:

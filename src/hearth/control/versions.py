@@ -29,7 +29,14 @@ from hearth.control.store import (
     update_in_progress,
 )
 from hearth.model.errors import InternalFailure, InvalidParameterValue, ResourceConflict
-from hearth.model.functions import Alias, Function, FunctionVersion, State, UpdateStatus
+from hearth.model.functions import (
+    Alias,
+    Function,
+    FunctionVersion,
+    State,
+    UpdateStatus,
+    with_latest,
+)
 from hearth.model.ids import LATEST, FunctionKey
 
 log = Log("control")
@@ -73,7 +80,7 @@ class Versions:
             before = await self.store.read(key)
             if before is None:
                 raise not_found(key)
-            changed = replace(before.whole, latest=change(before.function))
+            changed = with_latest(before.whole, change(before.function))
             last = await self._last(changed)
             if last is not None:
                 if changed == before.whole or await self.store.replace_whole(before, changed):

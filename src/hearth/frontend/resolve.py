@@ -4,8 +4,7 @@
 - An alias means its version, or by chance the other one that it gives a share of its invokes. Each
   invoke draws for itself: two of one client may run two versions.
 - Pending and Failed functions cannot be invoked. An update that is in progress (or failed) does
-  not stop invokes: whatever `Functions` holds is complete (its package is stored before the
-  metadata names it), so it is served as it is; there is no window without a function.
+  not stop invokes: until it is done, `Functions` names the configuration from before it.
 
 Texts: recorded from AWS, except the mismatch of qualifiers and the denied access to another
 account, which are AWS's as documented and seen by its users.

@@ -7,7 +7,7 @@ Source: https://docs.aws.amazon.com/lambda/latest/dg/functions-states.html
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from hearth.model import limits
@@ -127,6 +127,9 @@ class Function:
     a version cannot go while an alias comes that points to it."""
 
     latest: FunctionVersion
+    serving: FunctionVersion | None = None
+    """What invokes of $LATEST run while an update of it is in progress, or after one has failed;
+    None where that is `latest` itself. See with_latest()."""
     last_number: int = 0
     """Of the version that was published last; numbers are never given again."""
     last_description: str = ""
@@ -138,11 +141,29 @@ class Function:
     """Of the last write that left $LATEST as it was; nobody else could have made it."""
 
 
+def with_latest(function: Function, latest: FunctionVersion) -> Function:
+    """The function after $LATEST has become `latest`.
+
+    Invokes go on with the last configuration that was complete until the update is, and stay with
+    it if the update fails, as in AWS:
+    https://docs.aws.amazon.com/lambda/latest/dg/functions-states.html
+    """
+    serving: FunctionVersion | None = None
+    if latest.update_status is not UpdateStatus.SUCCESSFUL:
+        serving = function.serving or (function.latest if _is_complete(function.latest) else None)
+    return replace(function, latest=latest, serving=serving)
+
+
+def _is_complete(function: FunctionVersion) -> bool:
+    return function.state is State.ACTIVE and function.update_status is UpdateStatus.SUCCESSFUL
+
+
 @dataclass(frozen=True, slots=True)
 class Routes:
     """What an invoke of one function may mean, laid out to be looked up."""
 
     latest: FunctionVersion
+    """What $LATEST runs now: see Function.serving."""
     arn: str
     """Unqualified."""
     qualified: Mapping[str, FunctionVersion | Alias]

@@ -25,7 +25,7 @@ from hearth.model.errors import (
     ResourceConflict,
     ResourceNotFound,
 )
-from hearth.model.functions import Architecture, State, UpdateStatus
+from hearth.model.functions import Architecture, FunctionVersion, State, UpdateStatus
 
 Scenario = Callable[[ControlPlane], Awaitable[None]]
 KEY = function_key()
@@ -234,3 +234,64 @@ def test_a_function_may_be_deleted_while_it_is_pending(tmp_path: Path) -> None:
         assert len(plane.code_cache.prepared) == 2
 
     play(tmp_path, scenario)
+
+
+def served(plane: ControlPlane) -> FunctionVersion:
+    routes = plane.replica.find(KEY.account, KEY.region, KEY.name)
+    assert routes is not None
+    return routes.latest
+
+
+def test_the_old_configuration_serves_until_an_update_is_done(tmp_path: Path) -> None:
+    async def scenario(plane: ControlPlane) -> None:
+        before = await made(plane)
+        plane.code_cache.gate.clear()
+        updated = await plane.functions.update_code(
+            UpdateCode(key=KEY, package=zip_of({"app.py": "x = 1"}))
+        )
+        assert served(plane) == before
+        assert plane.replica.serving(KEY) == before
+        assert {before.code.sha256, updated.code.sha256} <= {
+            version.code.sha256 for version in plane.replica.all_versions()
+        }, "code that is served must not be swept"
+        plane.code_cache.gate.set()
+        await plane.settled()
+        assert served(plane).code == updated.code
+        assert before not in plane.replica.all_versions()
+
+    play(tmp_path, scenario)
+
+
+def test_the_old_configuration_serves_on_if_an_update_fails(tmp_path: Path) -> None:
+    async def scenario(plane: ControlPlane) -> None:
+        before = await made(plane)
+        plane.code_cache.error = OSError("disk")
+        for text in ("x = 1", "x = 2"):
+            await plane.functions.update_code(UpdateCode(key=KEY, package=zip_of({"app.py": text})))
+            await plane.settled()
+            assert served(plane) == before
+        plane.code_cache.error = None
+        await plane.functions.update_configuration(UpdateConfiguration(key=KEY, timeout_s=7))
+        await plane.settled()
+        assert served(plane) == await plane.functions.get(KEY)
+
+    play(tmp_path, scenario)
+
+
+def test_what_serves_during_an_update_is_known_after_a_restart(tmp_path: Path) -> None:
+    async def scene() -> None:
+        kv = await MemoryEngine().bucket("meta")
+        async with control_plane(kv, tmp_path) as plane:
+            before = await made(plane)
+            plane.code_cache.gate.clear()
+            await plane.functions.update_configuration(UpdateConfiguration(key=KEY, timeout_s=7))
+        code_cache = FakeCodeCache()
+        code_cache.gate.clear()
+        async with control_plane(kv, tmp_path, code_cache) as plane:
+            assert served(plane) == before
+            plane.functions.resume()
+            code_cache.gate.set()
+            await plane.settled()
+            assert served(plane).timeout_s == 7
+
+    asyncio.run(scene())

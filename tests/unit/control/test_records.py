@@ -120,6 +120,7 @@ def test_a_name_that_is_no_token_has_no_key(name: str) -> None:
 
 PUBLISHED = Function(
     latest=FUNCTION,
+    serving=replace(FUNCTION, revision_id="earlier"),
     last_number=12,
     last_description="d",
     versions={"3": "a1", "12": "b2"},
