@@ -1,0 +1,1 @@
+"""The asynchronous path: accept, dispatch, retry, settle, tell."""
