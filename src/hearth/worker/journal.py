@@ -1,0 +1,62 @@
+"""Which lines has an environment for its log, and which of them are an invoke's tail?"""
+
+from typing import Final, Protocol
+
+from hearth.model import limits
+from hearth.worker.run import Run
+
+_TAIL_BYTES_MAX: Final = limits.LOG_RESULT_BYTES_MAX
+
+
+class LogSink(Protocol):
+    """Where an environment's lines go. Must not block and must not raise."""
+
+    def append(self, lines: list[bytes]) -> None: ...
+
+
+class Journal:
+    """Collects lines and hands them on in portions. `run` is the invoke that they belong to."""
+
+    __slots__ = ("_early", "_is_early", "_lines", "_sink")
+
+    def __init__(self, sink: LogSink) -> None:
+        self._sink = sink
+        self._lines: list[bytes] = []
+        self._early = bytearray()
+        self._is_early = True
+
+    def note(self, line: str) -> None:
+        """A line that is never part of a tail."""
+        self._lines.append(line.encode())
+
+    def write(self, line: str, run: Run | None) -> None:
+        self.take([line.encode()], run)
+
+    def take(self, lines: list[bytes], run: Run | None) -> None:
+        self._lines.extend(lines)
+        if run is None:
+            if self._is_early:
+                _add(self._early, lines)
+        elif run.invocation.log_tail:
+            _add(run.tail, lines)
+
+    def invoked(self, run: Run) -> None:
+        """What init printed belongs to the tail of the first invoke, if that wants one."""
+        self._is_early = False
+        if run.invocation.log_tail:
+            run.tail[:0] = self._early
+        self._early.clear()
+
+    def flush(self) -> None:
+        """Hand the lines so far to the log."""
+        if self._lines:
+            lines, self._lines = self._lines, []
+            self._sink.append(lines)
+
+
+def _add(tail: bytearray, lines: list[bytes]) -> None:
+    for line in lines:
+        tail += line + b"\n"
+    excess = len(tail) - _TAIL_BYTES_MAX
+    if excess > 0:
+        del tail[:excess]

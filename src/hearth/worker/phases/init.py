@@ -1,0 +1,102 @@
+"""How does an environment become ready? A program is started, and asks for its first event.
+
+A failed Init phase is no error of the environment's start: the first invoke tries again, in a
+*suppressed init*, which is a part of that invoke, of its timeout and of its Duration.
+"""
+
+import asyncio
+
+from hearth.base.log import Log
+from hearth.worker import report
+from hearth.worker.lifecycle import Event, State
+from hearth.worker.phases.core import Core
+from hearth.worker.phases.invoke import InvokePhase
+from hearth.worker.program import wait_ready
+from hearth.worker.report import Failure
+from hearth.worker.run import Run
+from hearth.worker.sandboxes.contract import SandboxFailed
+
+log = Log("environment")
+
+
+class InitPhase:
+    """At most one init at a time; `is_going_on` says whether there is one."""
+
+    __slots__ = ("_core", "_invokes", "_outcome")
+
+    def __init__(self, core: Core, invokes: InvokePhase) -> None:
+        self._core = core
+        self._invokes = invokes
+        self._outcome: asyncio.Future[Failure | None] | None = None
+
+    @property
+    def is_going_on(self) -> bool:
+        return self._outcome is not None
+
+    def conclude(self, failure: Failure | None) -> None:
+        """The runtime is ready, or will not be. Only the first word counts."""
+        if self._outcome is not None and not self._outcome.done():
+            self._outcome.set_result(failure)
+
+    async def first(self) -> None:
+        """The Init phase. Raises SandboxFailed if the sandbox itself could not be started."""
+        core = self._core
+        if core.launch.init_line:
+            core.journal.note(core.launch.init_line)
+        core.sandbox.limit_cpu(None)  # Lambda gives init all the CPU it wants
+        began_s = core.clock.monotonic_s()
+        failure = await self._initialise(core.function.init_timeout_s)
+        took_s = core.clock.monotonic_s() - began_s
+        if core.lifecycle.state is not State.STARTING:
+            return  # stopped meanwhile
+        if failure is None:
+            core.init_s = took_s
+            core.sandbox.limit_cpu(core.function.memory_mb)
+            core.fire(Event.INITIALIZED)
+        else:
+            core.journal.note(report.init_report_line(took_s, "init", failure))
+            core.fire(Event.FAIL)
+            core.fire(Event.RESET)
+        core.journal.flush()
+
+    async def again(self, run: Run) -> None:
+        """A suppressed init, and then the invoke that it is a part of."""
+        core = self._core
+        timeout_s = float(core.function.timeout_s)
+        try:
+            failure = await self._initialise(timeout_s)
+        except SandboxFailed as error:
+            log.error("a reset sandbox did not start", sandbox=core.sandbox.id, error=error)
+            failure = Failure("error", "Sandbox.Failure", "The sandbox could not be started")
+            core.is_lost = True
+        if core.lifecycle.state is not State.BUSY:
+            return  # stopped meanwhile; whoever stopped it has answered
+        left_s = timeout_s - (core.clock.monotonic_s() - run.began_s)
+        if failure is None and left_s > 0:
+            self._invokes.begin(run, left_s)
+            return
+        failure = failure or report.timeout_failure(timeout_s)
+        took_s = core.clock.monotonic_s() - run.began_s
+        core.journal.write(report.init_report_line(took_s, "invoke", failure), run)
+        core.journal.write(report.start_line(run.invocation.request, core.function.version), run)
+        self._invokes.fail(failure)
+
+    async def _initialise(self, limit_s: float) -> Failure | None:
+        """Start the runtime and wait until it asks for its first event."""
+        core = self._core
+        if core.launch.program is None:
+            return core.launch.refusal
+        self._outcome = asyncio.get_running_loop().create_future()
+        core.program = program = core.new_program(core.sandbox, core.events, core.jobs)
+        failure: Failure | None = None
+        try:
+            await program.start(core.launch.program)
+            failure = await wait_ready(self._outcome, limit_s)
+        except SandboxFailed:
+            await core.end_program()
+            raise
+        finally:
+            self._outcome = None
+        if failure is not None:
+            await core.end_program()
+        return failure
