@@ -43,7 +43,7 @@ check: setup
 	$(BIN)/lint-imports
 
 unit: setup
-	$(BIN)/pytest
+	@$(BIN)/python tools/run_tests.py
 
 format: setup
 	$(BIN)/ruff format .

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 HEARTH = Path(sys.executable).parent / "hearth"
 READY = "hearth ready "
-START_S = 30.0
-STOP_S = 30.0
+START_S = 60.0
+STOP_S = 60.0
 ROLE = "arn:aws:iam::000000000000:role/lambda"
 PYTHON = f"python{sys.version_info[0]}.{sys.version_info[1]}"
 """The runtime that every machine with these tests has: the Python that runs them."""
@@ -180,7 +180,7 @@ def wait_updated(client: "LambdaClient", name: str) -> None:
     waiter.wait(FunctionName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
 
 
-def wait_until(condition: Any, what: str, within_s: float = 20.0) -> None:
+def wait_until(condition: Any, what: str, within_s: float = 60.0) -> None:
     """Wait for a condition, never for a time."""
     end = time.monotonic() + within_s
     while not condition():

@@ -256,7 +256,7 @@ def test_cdk_hotswap_updates_code_and_waits(client: "LambdaClient", function: st
     answer = client.update_function_code(FunctionName=function, ZipFile=SECOND)
     assert answer["LastUpdateStatus"] in ("InProgress", "Successful")
     waiter = client.get_waiter("function_updated")
-    waiter.wait(FunctionName=function, WaiterConfig={"Delay": 1, "MaxAttempts": 30})
+    waiter.wait(FunctionName=function, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
     shown = [client.get_function(FunctionName=function)["Configuration"] for _ in range(2)]
     assert shown[0] == shown[1]
     assert shown[0]["LastUpdateStatus"] == "Successful"

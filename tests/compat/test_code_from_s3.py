@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.compat
 
-STOP_S_MAX = 20.0
+STOP_S_MAX = 60.0
 
 
 def answering(word: str) -> bytes:

@@ -268,7 +268,7 @@ def test_environments_are_kept_initialised_and_serve_first(
 
 
 def test_a_lost_environment_is_replaced(client: "LambdaClient", name: str, version: str) -> None:
-    client.update_function_configuration(FunctionName=name, Timeout=1)
+    client.update_function_configuration(FunctionName=name, Timeout=3, MemorySize=1024)
     client.get_waiter("function_updated_v2").wait(
         FunctionName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 60}
     )
@@ -279,8 +279,9 @@ def test_a_lost_environment_is_replaced(client: "LambdaClient", name: str, versi
     provision(client, name, number, 1)
     target = f"{name}:{number}"
     assert invoke(client, target)["type"] == "provisioned-concurrency"
-    assert "timed out" in invoke(client, target, 5.0)["errorMessage"]
-    wait_until(lambda: invoke(client, target)["type"] == "provisioned-concurrency", "replaced")
+    assert "timed out" in invoke(client, target, 8.0)["errorMessage"]
+    # Meanwhile others answer, on a busy machine perhaps with a timeout of their own.
+    wait_until(lambda: invoke(client, target).get("type") == "provisioned-concurrency", "replaced")
 
 
 def test_an_alias_brings_its_provisioned_concurrency_to_its_version(

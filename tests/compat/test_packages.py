@@ -49,15 +49,15 @@ def test_the_location_of_the_code_needs_no_credentials(client: "LambdaClient") -
     code = package({"app.py": CODE})
     create(client, "located", CODE)
     location = client.get_function(FunctionName="located")["Code"]["Location"]
-    with urllib.request.urlopen(location, timeout=20) as answer:
+    with urllib.request.urlopen(location, timeout=60) as answer:
         assert answer.headers["Content-Type"] == "application/zip"
         assert answer.read() == code
     head = urllib.request.Request(location, method="HEAD")
-    with urllib.request.urlopen(head, timeout=20) as answer:
+    with urllib.request.urlopen(head, timeout=60) as answer:
         assert answer.headers["Content-Length"] == str(len(code))
         assert answer.read() == b""
     with pytest.raises(urllib.error.HTTPError) as caught:
-        urllib.request.urlopen(location[:-1] + ("0" if location[-1] != "0" else "1"), timeout=20)
+        urllib.request.urlopen(location[:-1] + ("0" if location[-1] != "0" else "1"), timeout=60)
     with caught.value as answer:
         assert answer.code == 403
 

@@ -189,7 +189,7 @@ def test_a_permission_of_a_version_is_for_that_version(
 ) -> None:
     version = ours.publish_version(FunctionName=arn)["Version"]
     ours.get_waiter("published_version_active").wait(
-        FunctionName=arn, Qualifier=version, WaiterConfig={"Delay": 1, "MaxAttempts": 30}
+        FunctionName=arn, Qualifier=version, WaiterConfig={"Delay": 1, "MaxAttempts": 60}
     )
     ours.add_permission(
         FunctionName=arn, StatementId="s", Action=INVOKE, Principal=OTHER, Qualifier=version

@@ -20,7 +20,7 @@ from hearth.engine.memory import MemoryEngine
 from hearth.engine.nats import NatsEngine
 from hearth.engine.server import EmbeddedServer
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 Scenario = Callable[[Engine, KeyValue], Awaitable[None]]
 Play = Callable[[Scenario], None]

@@ -40,7 +40,7 @@ BACKENDS: dict[str, type[BubblewrapBackend] | type[ProcessBackend]] = {
     "process": ProcessBackend,
     "zygote": ZygoteBackend,
 }
-EVENTUALLY_S = 15.0
+EVENTUALLY_S = 60.0
 KILLED = Exit(ExitKind.SIGNALED, signal.SIGKILL)
 OUT_OF_MEMORY = Exit(ExitKind.OUT_OF_MEMORY, signal.SIGKILL)
 

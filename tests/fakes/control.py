@@ -23,7 +23,7 @@ from hearth.model.ids import AccountId, FunctionKey, FunctionName, Region
 ACCOUNT = AccountId("123456789012")
 REGION = Region("eu-central-1")
 ROLE = "arn:aws:iam::123456789012:role/r"
-WAIT_S_MAX = 10.0
+WAIT_S_MAX = 60.0
 
 
 class HandClock:

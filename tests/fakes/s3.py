@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 RCLONE = Path(sys.executable).parent / "rclone"
-START_S = 20.0
+START_S = 60.0
 KEY, SECRET = "test", "test"
 
 

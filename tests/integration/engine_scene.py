@@ -11,7 +11,7 @@ from hearth.engine.server import (
     Patience,
 )
 
-WAIT_S = 20.0
+WAIT_S = 60.0
 PATIENT = Patience()
 IMPATIENT = Patience(start_s=10.0, lock_s=0.2, stop_s=0.3)
 

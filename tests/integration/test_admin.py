@@ -86,7 +86,7 @@ class Platform:
     def end(self) -> None:
         assert self._loop is not None
         self._loop.call_soon_threadsafe(self._stop.set)
-        self.thread.join(timeout=10)
+        self.thread.join(timeout=60)
         assert not self.thread.is_alive()
 
     async def _run(self) -> None:
@@ -107,7 +107,7 @@ class Platform:
 def running(state: Path) -> Iterator[Platform]:
     platform = Platform(StatePaths(state))
     platform.thread.start()
-    assert platform.ready.wait(timeout=10)
+    assert platform.ready.wait(timeout=60)
     try:
         yield platform
     finally:
@@ -233,7 +233,7 @@ def test_following_shows_what_comes_until_hearth_ends(platform: Platform) -> Non
     last = client.last_logs(HELLO, limit=1)
     assert last.events[0].message == "49"
     platform.end()
-    follower.join(timeout=10)
+    follower.join(timeout=60)
     [result] = results
     assert (result.exit_code, result.stderr) == (0, "The log ends here: Hearth has stopped.\n")
     shown = [int(line) for line in result.stdout.splitlines()]

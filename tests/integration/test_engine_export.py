@@ -15,7 +15,7 @@ from hearth.engine.memory import MemoryEngine, Outage
 from hearth.engine.nats import NatsEngine
 from hearth.engine.server import EmbeddedServer
 
-WAIT_S = 20.0
+WAIT_S = 60.0
 
 
 async def new_bucket() -> KeyValue:

@@ -13,7 +13,7 @@ import uvloop
 
 from hearth.base.http1 import Handler, HttpLimits, HttpRequest, HttpServer, Responder
 
-WAIT_S = 10.0
+WAIT_S = 60.0
 BIG = bytes(range(256)) * 24_576  # 6 MiB
 
 Runner = Callable[[Coroutine[Any, Any, None]], None]
