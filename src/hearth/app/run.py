@@ -7,10 +7,11 @@ one of them would look alive and be wrong.
 """
 
 import asyncio
+import gc
 import secrets
 import sys
-from collections.abc import Callable, Coroutine
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -109,9 +110,10 @@ async def run(
 async def _serve(
     settings: Settings, parts: Parts, ready: Callable[[str], None], stop: asyncio.Event
 ) -> None:
-    async with asyncio.timeout(REPLICA_READY_S):
-        await parts.replica.ready.wait()
-        await parts.documents.ready.wait()
+    with _what_is_read_stays():
+        async with asyncio.timeout(REPLICA_READY_S):
+            await parts.replica.ready.wait()
+            await parts.documents.ready.wait()
     parts.functions.resume()
     parts.runtimes.warm_up(_runtimes_in_use(parts))
     doors = await _open_doors(settings, parts, stop)
@@ -125,6 +127,18 @@ async def _serve(
         await doors.edge.close()
         await doors.admin.close()
         await parts.worker.stop_all()
+
+
+@contextmanager
+def _what_is_read_stays() -> Iterator[None]:
+    """Looking through the metadata for garbage, again and again while it is read, and at each full
+    collection later, would be a third of a start, and time for nothing."""
+    gc.disable()
+    try:
+        yield
+        gc.freeze()
+    finally:
+        gc.enable()
 
 
 def _runtimes_in_use(parts: Parts) -> set[str]:

@@ -18,7 +18,7 @@ from hearth.base.jobs import Jobs
 from hearth.control.aliases import Aliases
 from hearth.control.deliveries import S3, Deliveries
 from hearth.control.packages import Packages
-from hearth.control.pages import Page, page
+from hearth.control.pages import Page, page, page_of_groups
 from hearth.control.preparation import CREATING, CREATING_CODE, CodeCache, Preparation
 from hearth.control.replica import Replica
 from hearth.control.requests import (
@@ -153,7 +153,13 @@ class Functions:
         """The functions after `marker`, by name; each with its versions by number, if wanted."""
         functions = self.replica.list(account, region)
         if all_versions:
-            functions = tuple(v for f in functions for v in (f, *self.replica.versions(f.key)))
+            return page_of_groups(
+                functions,
+                lambda f: (f, *self.replica.versions(f.key)),
+                number_of,
+                marker=marker,
+                items_max=items_max,
+            )
         return page(functions, number_of, marker=marker, items_max=items_max)
 
     async def update_code(self, request: UpdateCode) -> FunctionVersion:

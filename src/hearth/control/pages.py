@@ -6,8 +6,8 @@ meanwhile shifts nothing.
 
 import base64
 import binascii
-from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
@@ -48,6 +48,32 @@ def page(
     end = start + min(items_max or PAGE_ITEMS, most)
     chosen = tuple(items[start:end])
     return Page(chosen, _marker(position(chosen[-1])) if end < len(items) else None)
+
+
+def page_of_groups(
+    groups: Sequence[T],
+    members: Callable[[T], Iterable[T]],
+    position: Callable[[T], Position],
+    *,
+    marker: str | None,
+    items_max: int | None,
+) -> Page[T]:
+    """The page of a list that consists of groups' members, each group in order of the first's name.
+
+    Only the groups that the page needs are looked into. Raises as page().
+    """
+    start, after = 0, ("", -1)
+    if marker is not None:
+        after = _marked(marker)
+        start = bisect_left(groups, after[0], key=lambda group: position(group)[0])
+    wanted = min(items_max or PAGE_ITEMS, PAGE_ITEMS)
+    chosen: list[T] = []
+    for group in groups[start:]:
+        chosen.extend(member for member in members(group) if position(member) > after)
+        if len(chosen) > wanted:
+            break
+    last = chosen[:wanted]
+    return Page(tuple(last), _marker(position(last[-1])) if len(chosen) > wanted else None)
 
 
 def _marker(last: Position) -> str:

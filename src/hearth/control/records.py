@@ -54,7 +54,7 @@ class _AliasRecord(msgspec.Struct, kw_only=True):
 
 
 class _Record(msgspec.Struct, kw_only=True):
-    format: int = FORMAT
+    format: int
     account: str
     region: str
     name: str
@@ -126,14 +126,17 @@ def version_place(entry: str) -> tuple[FunctionKey, str] | None:
 
 def encode(version: FunctionVersion) -> bytes:
     """One version alone, whichever it is."""
-    return msgspec.json.encode(_Record(**_members(version)))
+    return msgspec.json.encode(_Record(format=FORMAT, **_members(version)))
 
 
 def encode_function(function: Function) -> bytes:
     return msgspec.json.encode(
         _FunctionRecord(
+            format=FORMAT,
             **_members(function.latest),
-            serving=None if function.serving is None else _Record(**_members(function.serving)),
+            serving=None
+            if function.serving is None
+            else _Record(format=FORMAT, **_members(function.serving)),
             last_number=function.last_number,
             last_description=function.last_description,
             versions=dict(function.versions),
@@ -186,6 +189,14 @@ R = TypeVar("R", bound=_Record)
 
 
 def _converted(value: bytes, kind: type[R]) -> R:
+    """Nearly all records are of this format, and a start reads them all: these are decoded once."""
+    record: R | None
+    try:
+        record = msgspec.json.decode(value, type=kind)
+    except msgspec.MsgspecError:
+        record = None  # of another format, or none: the long way tells
+    if record is not None and record.format == FORMAT:
+        return record
     try:
         return msgspec.convert(_migrated(value), kind)
     except msgspec.MsgspecError as error:
