@@ -75,6 +75,7 @@ class Settings:
     sandbox: SandboxChoice
     account_concurrency: int
     keepalive_s: float
+    freeze_after_s: float
     drain_s: float
     memory_fraction: float
     """Of the machine's memory, for all sandboxes together."""
@@ -267,6 +268,14 @@ OPTIONS: Final = (
         read=options.seconds(86_400.0),
         metavar="TIME",
         help="How long an idle sandbox is kept.",
+    ),
+    Option(
+        field="freeze_after_s",
+        flag="--freeze-after",
+        default="500ms",
+        read=options.seconds(86_400.0),
+        metavar="TIME",
+        help="How long a sandbox is idle before its processes are frozen.",
     ),
     Option(
         field="drain_s",

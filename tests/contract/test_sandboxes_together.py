@@ -72,9 +72,10 @@ def test_sixty_four_sandboxes_run_side_by_side(play: Play) -> None:
     play(scenario)
 
 
+@pytest.mark.parametrize("frozen", [False, True], ids=["running", "frozen"])
 @pytest.mark.parametrize("kind", [BubblewrapBackend, ZygoteBackend])
 def test_when_the_launcher_is_killed_its_sandboxes_die_and_new_ones_work(
-    kind: type[BubblewrapBackend], tmp_path: Path
+    kind: type[BubblewrapBackend], *, frozen: bool, tmp_path: Path
 ) -> None:
     async def main() -> None:
         async with Jobs() as jobs:
@@ -89,6 +90,9 @@ def test_when_the_launcher_is_killed_its_sandboxes_die_and_new_ones_work(
             marker = uuid.uuid4().hex
             sandbox = await scene.sandbox()
             channels = await sandbox.start(python("import time; time.sleep(60)", marker))
+            if frozen:
+                await eventually(lambda: programs_with(marker) == 1)
+                sandbox.freeze()
             assert backend.launcher_pid is not None
             os.kill(backend.launcher_pid, signal.SIGKILL)
             assert await asyncio.wait_for(sandbox.wait(), EVENTUALLY_S) == KILLED
@@ -118,6 +122,7 @@ async def main():
         backend = {backend}(sys.argv[1], Path(sys.argv[3]), SystemClock(), jobs)
         if not (await backend.open()).usable:
             sys.exit("not usable")
+        sandboxes = []
         for number in range(3):
             kind = ZygoteKind(tenant="t", command=("/usr/bin/python3", "-I", "-S"), script=None,
                 environment=(), mounts=())
@@ -125,13 +130,18 @@ async def main():
                 assert await backend.prepare(kind)
             spec = SandboxSpec(sandbox=SandboxId(f"s{{number}}"), memory_mb=128, tmp_mb=16)
             sandbox = await backend.create(spec)
+            sandboxes.append(sandbox)
             await sandbox.start(Program(argv=("/usr/bin/python3", "-I", "-S", "-c",
-                "import time; time.sleep(60)", sys.argv[2]), environment={{}},
+                "import time; time.sleep(600)", sys.argv[2]), environment={{}},
                 working_directory="/", mounts=(), zygote=kind))
         if "{module}" == "zygote":
             assert backend.forked == 3
         print("up", flush=True)
-        await asyncio.sleep(60)
+        await asyncio.to_thread(sys.stdin.readline)
+        for sandbox in sandboxes[1:]:
+            sandbox.freeze()
+        print("frozen", flush=True)
+        await asyncio.sleep(600)
 
 asyncio.run(main())
 """
@@ -143,11 +153,13 @@ def test_when_the_worker_is_killed_nothing_stays_behind(kind: str, tmp_path: Pat
     code = WORKER.format(module=kind, backend=BACKENDS[kind].__name__)
     worker = subprocess.Popen(
         [sys.executable, "-c", code, instance, marker, str(tmp_path)],
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env={"PYTHONPATH": os.pathsep.join(sys.path)},
     )
     try:
+        assert worker.stdin is not None
         assert worker.stdout is not None
         if worker.stdout.readline() != b"up\n":
             pytest.skip(f"no {kind} here")
@@ -155,6 +167,9 @@ def test_when_the_worker_is_killed_nothing_stays_behind(kind: str, tmp_path: Pat
         asyncio.run(until(lambda: programs_with(marker) == 3))
         other = asyncio.run(groups_after_another_opens(kind, instance, tmp_path / "other"))
         assert other == set(groups_of(instance)), "a living worker's groups must be left alone"
+        worker.stdin.write(b"\n")
+        worker.stdin.flush()
+        assert worker.stdout.readline() == b"frozen\n"
     finally:
         worker.kill()
         worker.communicate()

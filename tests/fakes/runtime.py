@@ -10,7 +10,15 @@ from hearth.model.ids import SandboxId
 from hearth.worker.program import ProgramEvents
 from hearth.worker.report import exit_failure
 from hearth.worker.runtime_api import Event, RuntimeApi
-from hearth.worker.sandboxes.contract import Channels, Exit, Mount, Program, Sandbox, Usage
+from hearth.worker.sandboxes.contract import (
+    Channels,
+    Exit,
+    Mount,
+    Program,
+    Sandbox,
+    SandboxFailed,
+    Usage,
+)
 
 MIB = 1024 * 1024
 ROOT = "/2018-06-01/runtime/"
@@ -25,6 +33,8 @@ class FakeSandbox:
         self.destroyed = 0
         self.peak_bytes = 40 * MIB
         self.usage_error: OSError | None = None
+        self.thaw_error: SandboxFailed | None = None
+        self.is_frozen = False
 
     @property
     def id(self) -> SandboxId:
@@ -42,10 +52,19 @@ class FakeSandbox:
     async def wait(self) -> Exit:
         raise NotImplementedError("FakeProgram ends instead")
 
-    async def kill(self) -> None: ...
+    async def kill(self) -> None:
+        self.is_frozen = False
 
     async def destroy(self) -> None:
         self.destroyed += 1
+
+    def freeze(self) -> None:
+        self.is_frozen = True
+
+    def thaw(self) -> None:
+        if self.thaw_error is not None:
+            raise self.thaw_error
+        self.is_frozen = False
 
     def limit_cpu(self, memory_mb: int | None) -> None:
         self.cpu.append(memory_mb)

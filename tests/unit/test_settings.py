@@ -27,6 +27,7 @@ def test_without_flags_and_environment_the_defaults_hold() -> None:
     assert (settings.auth, settings.sandbox) == (Auth.OPEN, SandboxChoice.AUTO)
     assert settings.account_concurrency == 1_000
     assert (settings.keepalive_s, settings.drain_s) == (600.0, 10.0)
+    assert settings.freeze_after_s == 0.5
     assert (settings.log_level, settings.region) == ("info", "us-east-1")
     assert settings.nats_server is None
     assert settings.state == state_default(HOME)

@@ -53,6 +53,7 @@ def _isolation(settings: Settings, found: Capabilities) -> list[Finding]:
         is_exact = how.startswith("cgroup")
         level = Level.OK if is_exact else Level.WARN
         findings.append(Finding(level, what, how or "none", "" if is_exact else found.fix))
+    findings.append(Finding(Level.OK, "freezer", found.freezer or "none: idle functions run on"))
     return findings + [Finding(Level.WARN, "note", note) for note in found.notes]
 
 

@@ -80,6 +80,7 @@ log = Log("app")
 
 META_BUCKET: Final = "META"
 LOG_FLUSH_S: Final = 0.25
+FREEZE_LOOK_S: Final = 0.25
 EXPORT_AFTER_S: Final = 3.0
 REPLICA_READY_S: Final = 30.0
 MB: Final = 1024 * 1024
@@ -271,6 +272,7 @@ def _loops(settings: Settings, parts: Parts) -> list[tuple[str, Coroutine[Any, A
         ("sweeper", Sweeper(parts.replica, leftovers, parts.packages, parts.code_cache).run()),
         ("export", _export(parts.meta, export)),
         ("log-flush", _flush_logs(parts.worker)),
+        ("freeze", _freeze_idle(parts.worker, settings.freeze_after_s)),
         ("engine", parts.server.wait_died()),
         ("engine-health", parts.engine_health.run()),
     ]
@@ -286,6 +288,12 @@ async def _flush_logs(worker: Worker) -> None:
     while True:
         await asyncio.sleep(LOG_FLUSH_S)
         worker.flush_logs()
+
+
+async def _freeze_idle(worker: Worker, idle_s: float) -> None:
+    while True:
+        await asyncio.sleep(FREEZE_LOOK_S)
+        await worker.freeze_idle(idle_s)
 
 
 async def _open_doors(settings: Settings, parts: Parts, stop: asyncio.Event) -> Doors:

@@ -59,7 +59,7 @@ class View:
                     region=status.function.region,
                     function=status.function.name,
                     version=status.version,
-                    state=status.state,
+                    state="frozen" if used and used.is_frozen else status.state,
                     age_s=status.age_s,
                     memory_bytes=used.used_bytes if used else 0,
                     memory_max_bytes=used.limit_mb * MB if used else 0,

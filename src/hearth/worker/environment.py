@@ -33,6 +33,7 @@ from hearth.worker.phases.init import InitPhase
 from hearth.worker.phases.invoke import UNHANDLED, InvokePhase
 from hearth.worker.phases.reset import ResetPhase
 from hearth.worker.phases.shutdown import STOPPED, shut_down
+from hearth.worker.phases.stillness import Stillness
 from hearth.worker.program import NewProgram, RunningProgram, StartedProgram
 from hearth.worker.report import Failure
 from hearth.worker.run import Run
@@ -71,10 +72,15 @@ class ExecutionEnvironment:
         self._invokes = InvokePhase(core, self._start_reset)
         self._init = InitPhase(core, self._invokes)
         self._reset = ResetPhase(core)
+        self._stillness = Stillness(core)
 
     @property
     def sandbox(self) -> Sandbox:
         return self._core.sandbox
+
+    @property
+    def is_frozen(self) -> bool:
+        return self._core.is_frozen
 
     async def start(self) -> None:
         """The Init phase. Raises SandboxFailed if the sandbox itself could not be started; a
@@ -90,6 +96,8 @@ class ExecutionEnvironment:
         core = self._core
         if self.lifecycle.state is State.RESETTING:
             await self._reset.wait(released)
+        if core.is_frozen:
+            self._stillness.end()
         if core.is_lost or not self.lifecycle.may(Event.INVOKE):
             released(False)
             raise InternalFailure("The execution environment is gone.")
@@ -103,6 +111,10 @@ class ExecutionEnvironment:
         else:
             self._invokes.begin(run, self.function.timeout_s)
         return await outcome
+
+    def freeze_if_idle(self, since_s: float) -> bool:
+        """Whether it was, since then or longer, and has now been frozen until the next invoke."""
+        return self._stillness.begin_if_idle(since_s)
 
     async def stop(self) -> None:
         """End it now, whatever it does. An invoke that runs is answered with an error."""

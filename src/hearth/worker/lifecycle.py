@@ -93,7 +93,7 @@ class IllegalTransition(Exception):
 class Lifecycle:
     """One environment's state. `on_change` sees every change; metrics and logs hang there."""
 
-    __slots__ = ("_changes", "_on_change", "_sandbox", "_since_s", "state")
+    __slots__ = ("_changes", "_on_change", "_sandbox", "since_s", "state")
 
     def __init__(
         self, sandbox: SandboxId, now_s: float, on_change: Callable[[Change], None] | None = None
@@ -103,7 +103,8 @@ class Lifecycle:
             maxlen=HISTORY_LENGTH_MAX
         )
         self._sandbox = sandbox
-        self._since_s = now_s
+        self.since_s = now_s
+        """When it came into its state."""
         self._on_change = on_change
 
     def fire(self, event: Event, now_s: float) -> State:
@@ -111,8 +112,8 @@ class Lifecycle:
         after = TRANSITIONS.get((self.state, event))
         if after is None:
             raise IllegalTransition(self._sandbox, self.state, event, self.history)
-        change = (self.state, event, after, now_s, now_s - self._since_s)
-        self.state, self._since_s = after, now_s
+        change = (self.state, event, after, now_s, now_s - self.since_s)
+        self.state, self.since_s = after, now_s
         self._changes.append(change)
         if self._on_change is not None:
             self._on_change(Change(*change))

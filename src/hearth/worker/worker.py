@@ -3,6 +3,7 @@
 Placement asks it to start and stop sandboxes; the front end sends it payloads directly.
 """
 
+import asyncio
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -54,10 +55,11 @@ class Logs(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Of one sandbox: bytes in use, MB allowed."""
+    """Of one sandbox: bytes in use, MB allowed, whether its time stands still."""
 
     used_bytes: int
     limit_mb: int
+    is_frozen: bool
 
 
 class StreamSink:
@@ -169,6 +171,14 @@ class Worker:
         for environment in self._environments.values():
             environment.flush()
 
+    async def freeze_idle(self, idle_s: float) -> None:
+        """Freeze those that have been idle for so long. Called now and then; others have their turn
+        between any two, since the kernel takes up to half a millisecond for each."""
+        since_s = self._clock.monotonic_s() - idle_s
+        for environment in list(self._environments.values()):
+            if environment.freeze_if_idle(since_s):
+                await asyncio.sleep(0)
+
     def load(self) -> WorkerLoad:
         committed = sum(e.function.memory_mb for e in self._environments.values())
         return WorkerLoad(
@@ -184,7 +194,11 @@ class Worker:
     def memory(self) -> Mapping[SandboxId, Memory]:
         """What each sandbox uses, measured now."""
         return {
-            id_: Memory(environment.sandbox.usage().memory_bytes, environment.function.memory_mb)
+            id_: Memory(
+                environment.sandbox.usage().memory_bytes,
+                environment.function.memory_mb,
+                environment.is_frozen,
+            )
             for id_, environment in self._environments.items()
         }
 

@@ -547,3 +547,77 @@ def test_memory_used_is_never_shown_above_the_memory_size() -> None:
         assert "Max Memory Used: 128 MB" in scene.log[-1]
 
     play(story, echo)
+
+
+def test_an_idle_environment_is_frozen_after_a_while_and_thawed_by_the_next_invoke() -> None:
+    async def story(scene: Scene) -> None:
+        await scene.environment.start()
+        began_s = scene.clock.monotonic_s()
+        assert not scene.environment.freeze_if_idle(began_s - 0.1), (
+            "it has not been idle for long enough"
+        )
+        assert scene.environment.freeze_if_idle(began_s)
+        assert scene.sandbox.is_frozen
+        assert not scene.environment.freeze_if_idle(began_s), "it is frozen already"
+        assert (await scene.invoke()).payload == b'{"n": 1}'
+        assert not scene.sandbox.is_frozen
+
+    play(story, echo)
+
+
+def test_an_environment_that_runs_or_finishes_an_invoke_is_not_frozen() -> None:
+    async def answer_and_linger(program: FakeProgram) -> None:
+        request, payload = await program.next()
+        program.respond(request, payload)
+        await asyncio.sleep(1)
+        await program.next()
+
+    async def story(scene: Scene) -> None:
+        await scene.environment.start()
+        invoke = asyncio.ensure_future(scene.invoke())
+        seen = set()
+        await asyncio.sleep(0)
+        while not scene.released:
+            seen.add(scene.state)
+            assert not scene.environment.freeze_if_idle(scene.clock.monotonic_s())
+            await asyncio.sleep(0.01)
+        await invoke
+        assert lifecycle.State.FINISHING in seen
+        assert scene.environment.freeze_if_idle(scene.clock.monotonic_s())
+
+    play(story, answer_and_linger)
+
+
+def test_a_frozen_runtime_that_dies_all_the_same_is_started_again() -> None:
+    async def story(scene: Scene) -> None:
+        await scene.environment.start()
+        assert scene.environment.freeze_if_idle(scene.clock.monotonic_s())
+        scene.programs.started[0].exit(Exit(ExitKind.SIGNALED, 9))
+        assert (await scene.invoke()).function_error is None
+        assert not scene.environment.is_frozen
+        assert len(scene.programs.started) == 2
+
+    play(story, echo)
+
+
+def test_a_sandbox_that_cannot_be_thawed_is_given_up() -> None:
+    async def story(scene: Scene) -> None:
+        await scene.environment.start()
+        assert scene.environment.freeze_if_idle(scene.clock.monotonic_s())
+        scene.sandbox.thaw_error = SandboxFailed("the kernel refuses")
+        with pytest.raises(InternalFailure):
+            await scene.invoke()
+        assert scene.released == [False]
+
+    play(story, echo)
+
+
+def test_a_frozen_environment_is_stopped_like_any_other() -> None:
+    async def story(scene: Scene) -> None:
+        await scene.environment.start()
+        assert scene.environment.freeze_if_idle(scene.clock.monotonic_s())
+        await scene.environment.stop()
+        assert scene.sandbox.destroyed == 1
+        assert scene.programs.started[0].ended
+
+    play(story, echo)

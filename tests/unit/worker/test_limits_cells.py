@@ -1,8 +1,12 @@
 """Which control files are written, and how are they read? In directories like the kernel's."""
 
 import asyncio
+import os
 import resource
-from collections.abc import Mapping
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -12,7 +16,9 @@ from hearth.base.jobs import Jobs
 from hearth.worker.limits.cgroup_v1 import CgroupV1, CgroupV1Cell
 from hearth.worker.limits.cgroup_v2 import CgroupV2, CgroupV2Cell
 from hearth.worker.limits.contract import MB, Bounds, Entry, Usage, cpu_quota_us
+from hearth.worker.limits.freezing import TreeFreezer
 from hearth.worker.limits.hierarchy import Hierarchies
+from hearth.worker.limits.processes import Processes
 from hearth.worker.limits.watch import MemoryWatch
 from hearth.worker.limits.watched import DATA_RESERVE_BYTES, Watched, WatchedCell
 
@@ -286,6 +292,58 @@ def test_the_watch_calls_back_once_and_looks_only_while_something_runs() -> None
             assert calm.looks == looks
 
     run_in_virtual_time(scenario())
+
+
+def test_v1_is_frozen_by_its_freezer_and_by_signals_where_there_is_none(tmp_path: Path) -> None:
+    v1_cell(tmp_path)  # makes the files
+    memory = tmp_path / "memory"
+    freezer = files(tmp_path / "freezer", {"freezer.state": "THAWED"})
+    cell = CgroupV1Cell({"memory": memory, "freezer": freezer}, BOUNDS, lambda: 0)
+    assert str(freezer / "tasks") in cell.entry.cgroup_tasks
+    cell.began(os.getpid())
+    cell.freeze()
+    assert read(freezer / "freezer.state") == "FROZEN"
+    cell.thaw()
+    assert read(freezer / "freezer.state") == "THAWED"
+    without = CgroupV1Cell({"memory": memory}, BOUNDS, lambda: 0)
+    with subprocess.Popen(["sleep", "60"]) as sleeper:
+        without.began(sleeper.pid)
+        without.freeze()
+        without.thaw()
+        sleeper.kill()
+
+
+def test_v2_is_frozen_by_its_own_file(tmp_path: Path) -> None:
+    cell = v2_cell(files(tmp_path, {"cgroup.freeze": 0}))
+    cell.freeze()
+    assert read(tmp_path / "cgroup.freeze") == "1"
+    cell.thaw()
+    assert read(tmp_path / "cgroup.freeze") == "0"
+
+
+def test_signals_stop_a_whole_tree_but_wake_only_those_that_they_stopped() -> None:
+    """Three real processes; the last had been stopped before, and stays so."""
+    freezer, look = TreeFreezer(), Processes(Path("/proc"))
+    script = "sleep 60 & sleep 60 & kill -STOP $!; echo up; wait"
+    with subprocess.Popen(["/bin/sh", "-c", script], stdout=subprocess.PIPE) as shell:
+        assert shell.stdout is not None
+        assert shell.stdout.readline() == b"up\n"
+        pids = list(look.tree(shell.pid))
+        assert len(pids) == 3
+        wait_until(lambda: sum(map(look.is_stopped, pids)) == 1)
+        freezer.freeze(shell.pid)
+        wait_until(lambda: all(map(look.is_stopped, pids)))
+        freezer.thaw()
+        wait_until(lambda: sum(map(look.is_stopped, pids)) == 1)
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    end_s = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < end_s
+        time.sleep(0.01)
 
 
 def test_a_cell_that_cannot_be_read_is_told_of_once_until_it_works_again(

@@ -1,5 +1,7 @@
 """Where may this process make cgroups, and whose are those that are there already?"""
 
+import signal
+import subprocess
 from pathlib import Path
 
 from hearth.worker.limits.hierarchy import group_name, own_groups, remove_leftovers, started
@@ -86,3 +88,24 @@ def test_a_dead_workers_group_that_is_still_in_use_is_left(tmp_path: Path) -> No
     (busy / "something").mkdir()  # what makes rmdir fail here; on cgroupfs, a process
     assert remove_leftovers(groups, "abc", proc) == []
     assert busy.exists()
+
+
+def test_what_a_dead_worker_left_frozen_is_thawed_before_it_is_removed(tmp_path: Path) -> None:
+    proc, groups = tmp_path / "proc", tmp_path / "groups"
+    v1, v2 = groups / "hearth-abc-8-5/1", groups / "hearth-abc-9-5/1"
+    for cell, name, text in ((v1, "freezer.state", "FROZEN"), (v2, "cgroup.freeze", "1")):
+        cell.mkdir(parents=True)
+        (cell / name).write_text(text)
+    remove_leftovers(groups, "abc", proc)
+    assert (v1 / "freezer.state").read_text() == "THAWED"
+    assert (v2 / "cgroup.freeze").read_text() == "0"
+
+
+def test_what_a_dead_worker_left_running_is_killed(tmp_path: Path) -> None:
+    cell = tmp_path / "hearth-abc-8-5/1"
+    cell.mkdir(parents=True)
+    with subprocess.Popen(["sleep", "60"]) as sleeper:
+        # 0 is how the kernel lists a process that our pid namespace does not know.
+        (cell / "cgroup.procs").write_text(f"0\n{sleeper.pid}\n")
+        remove_leftovers(tmp_path, "abc", tmp_path / "proc")
+        assert sleeper.wait(60) == -signal.SIGKILL

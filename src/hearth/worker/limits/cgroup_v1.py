@@ -1,6 +1,6 @@
 """Limits by cgroup v1 (also the v1 half of a hybrid machine): one directory for each controller.
 
-Needs `memory`; uses `cpu`, `cpuacct` and `pids` where they are.
+Needs `memory`; uses `cpu`, `cpuacct`, `pids` and `freezer` where they are.
 """
 
 import os
@@ -10,9 +10,11 @@ from typing import Final, Self
 
 from hearth.worker.limits import files
 from hearth.worker.limits.contract import CPU_PERIOD_US, Bounds, Entry, Usage, cpu_quota_us
+from hearth.worker.limits.freezing import TreeFreezer, v1_freezer
 from hearth.worker.limits.hierarchy import Hierarchies, group_name, remove_leftovers
 
-_CONTROLLERS: Final = ("memory", "cpu", "cpuacct", "pids")
+# The freezer first: frozen leftovers in the others' groups could not be killed.
+_CONTROLLERS: Final = ("freezer", "memory", "cpu", "cpuacct", "pids")
 _NO_LIMIT: Final = -1
 _OWN_PROCESSES: Final = 4  # bubblewrap's two, and one being forked
 
@@ -25,6 +27,7 @@ class CgroupV1:
     def __init__(self, groups: dict[str, Path]) -> None:
         self._groups = groups
         self.cpu = "cgroup v1" if "cpu" in groups else ""
+        self.freezer = "cgroup v1" if "freezer" in groups else "SIGSTOP"
 
     @classmethod
     def open(cls, hierarchies: Hierarchies, instance: str) -> Self:
@@ -80,6 +83,9 @@ class CgroupV1Cell:
         self._tmp_used = tmp_used
         self._peak_seen = 0
         self._kills_before = 0
+        self._pid: int | None = None
+        self._freezer = v1_freezer(cells["freezer"]) if "freezer" in cells else None
+        self._stopper = TreeFreezer()
         limit = bounds.memory_bytes + bounds.tmp_bytes
         files.write(self._memory / "memory.limit_in_bytes", limit)
         files.write_if_there(self._memory / "memory.memsw.limit_in_bytes", limit)  # no swap
@@ -95,10 +101,25 @@ class CgroupV1Cell:
         )
 
     def began(self, pid: int) -> None:
-        del pid  # all of them are in the cgroup
+        self._pid = pid
         self._kills_before = self.oom_kills()
 
-    def ended(self) -> None: ...
+    def ended(self) -> None:
+        self._pid = None
+
+    def freeze(self) -> None:
+        if self._pid is None:
+            return
+        if self._freezer is not None:
+            self._freezer.freeze()
+        else:
+            self._stopper.freeze(self._pid)
+
+    def thaw(self) -> None:
+        if self._freezer is not None:
+            self._freezer.thaw()
+        else:
+            self._stopper.thaw()
 
     def limit_cpu(self, memory_mb: int | None) -> None:
         if "cpu" in self._cells:

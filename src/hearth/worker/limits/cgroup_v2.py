@@ -14,6 +14,7 @@ from typing import Final, Self
 
 from hearth.worker.limits import files
 from hearth.worker.limits.contract import CPU_PERIOD_US, Bounds, Entry, Usage, cpu_quota_us
+from hearth.worker.limits.freezing import v2_freezer
 from hearth.worker.limits.hierarchy import Hierarchies, group_name, remove_leftovers, started
 
 _WANTED: Final = ("memory", "pids", "cpu")
@@ -26,6 +27,7 @@ class CgroupV2:
     """The Limits of a machine whose memory controller is v2's, and delegated."""
 
     memory = "cgroup v2"
+    freezer = "cgroup v2"
 
     def __init__(self, group: Path, controllers: set[str]) -> None:
         self._group = group
@@ -78,6 +80,7 @@ class CgroupV2Cell:
         self._bounds = bounds
         self._tmp_used = tmp_used
         self._peak_seen = 0
+        self._freezer = v2_freezer(directory)  # part of every group, whatever was delegated
         files.write(directory / "memory.max", bounds.memory_bytes + bounds.tmp_bytes)
         files.write_if_there(directory / "memory.swap.max", 0)
         # The first process to be killed takes the others along: half a function is of no use.
@@ -92,6 +95,12 @@ class CgroupV2Cell:
     def began(self, pid: int) -> None: ...
 
     def ended(self) -> None: ...
+
+    def freeze(self) -> None:
+        self._freezer.freeze()
+
+    def thaw(self) -> None:
+        self._freezer.thaw()
 
     def limit_cpu(self, memory_mb: int | None) -> None:
         if self._has_cpu:

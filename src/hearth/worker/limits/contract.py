@@ -4,6 +4,7 @@
     cell = limits.create(name, bounds, tmp_used)  made before anything runs
     cell.entry                                    how the first process gets in: by itself
     cell.began(pid) ... cell.ended()              a program runs
+    cell.freeze() ... cell.thaw()                 ... and stands still
     cell.remove()                                 nothing is left
 
 Memory. Lambda does not count /tmp, but the kernel charges its pages like any other memory. So the
@@ -66,6 +67,15 @@ class Cell(Protocol):
         """It, and all it left, are gone."""
         ...
 
+    def freeze(self) -> None:
+        """Nothing in it runs any more, until thaw(). Raises OSError. See freezing.py: what is to be
+        killed is thawed first."""
+        ...
+
+    def thaw(self) -> None:
+        """Does nothing to what is not frozen. Raises OSError."""
+        ...
+
     def limit_cpu(self, memory_mb: int | None) -> None: ...
 
     def usage(self) -> Usage: ...
@@ -95,6 +105,9 @@ class Limits(Protocol):
 
     @property
     def cpu(self) -> str: ...
+
+    @property
+    def freezer(self) -> str: ...
 
     @property
     def directories(self) -> tuple[str, ...]:

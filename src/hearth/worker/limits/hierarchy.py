@@ -8,12 +8,20 @@ later worker of the same instance can tell a dead one's leftovers from a living 
 """
 
 import contextlib
+import errno
+import os
+import signal
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from hearth.worker.limits import freezing
+
 V2: Final = "v2"
 PROC: Final = Path("/proc")
+_REMOVE_TRIES: Final = 400
+_REMOVE_PAUSE_S: Final = 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +90,8 @@ def group_name(instance: str, pid: int, proc: Path = PROC) -> str:
 def remove_leftovers(parent: Path, instance: str, proc: Path = PROC) -> list[str]:
     """Remove the groups that dead workers of this instance left in `parent`; return their names.
 
-    A group that still holds a process, or that we may not remove, is left alone.
+    What still runs in them, frozen or not, is killed: a worker whose sandboxes' other guardians
+    were killed with it could do that no more. A group that we may not remove is left alone.
     """
     removed: list[str] = []
     for group in parent.glob(f"hearth-{instance}-*-*"):
@@ -90,9 +99,37 @@ def remove_leftovers(parent: Path, instance: str, proc: Path = PROC) -> list[str
         if not (pid.isdigit() and since.isdigit()) or started(int(pid), proc) == int(since):
             continue
         with contextlib.suppress(OSError):
-            for cell in group.iterdir():
-                if cell.is_dir():
-                    cell.rmdir()
-            group.rmdir()
+            for cell in [entry for entry in group.iterdir() if entry.is_dir()]:
+                _empty(cell)
+                _remove(cell)
+            _remove(group)
             removed.append(group.name)
     return removed
+
+
+def _empty(cell: Path) -> None:
+    """Kill what is in it. Raises OSError."""
+    for state in (freezing.v1_freezer(cell), freezing.v2_freezer(cell)):
+        with contextlib.suppress(FileNotFoundError):
+            state.thaw()
+    with contextlib.suppress(FileNotFoundError):  # what is no cgroup, as in tests
+        pids = (cell / "cgroup.procs").read_text(encoding="ascii").split()
+        for pid in pids:
+            if pid != "0":  # a process that our pid namespace does not know
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(pid), signal.SIGKILL)
+
+
+def _remove(directory: Path) -> None:
+    """The kernel calls it busy while what was killed dies. Raises OSError."""
+    for attempt in range(_REMOVE_TRIES):
+        try:
+            directory.rmdir()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            if error.errno != errno.EBUSY or attempt == _REMOVE_TRIES - 1:
+                raise
+        else:
+            return
+        time.sleep(_REMOVE_PAUSE_S)

@@ -10,17 +10,17 @@ and memory that no process has mapped (memfd, detached System V segments) goes u
 """
 
 import resource
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from hearth.worker.limits.contract import MB, Bounds, Entry, Usage
+from hearth.worker.limits.freezing import TreeFreezer
+from hearth.worker.limits.processes import Processes, Seen
 
 # Room for thread stacks and for what runtimes reserve but never touch.
 DATA_RESERVE_BYTES: Final = 1024 * MB
 _OWN_PROCESSES: Final = 4
-_TICKS_PER_S: Final = 100  # USER_HZ, part of the kernel's interface to programs
 
 
 class Watched:
@@ -28,6 +28,7 @@ class Watched:
 
     memory = "watched (no cgroup delegated)"
     cpu = ""
+    freezer = "SIGSTOP"
     directories: tuple[str, ...] = ()
 
     def __init__(self, proc: Path = Path("/proc")) -> None:
@@ -43,6 +44,7 @@ class Watched:
 class WatchedCell:
     def __init__(self, proc: Path, bounds: Bounds) -> None:
         self._processes = Processes(proc)
+        self._freezer = TreeFreezer(proc)
         self._bounds = bounds
         self._pid: int | None = None
         self._peak = 0
@@ -61,6 +63,13 @@ class WatchedCell:
         self._pid = None
         self._cpu_before_s += self._cpu_s
         self._cpu_s = 0.0
+
+    def freeze(self) -> None:
+        if self._pid is not None:
+            self._freezer.freeze(self._pid)
+
+    def thaw(self) -> None:
+        self._freezer.thaw()
 
     def limit_cpu(self, memory_mb: int | None) -> None: ...
 
@@ -86,7 +95,7 @@ class WatchedCell:
 
     async def remove(self) -> None: ...
 
-    def _look(self) -> "Seen":
+    def _look(self) -> Seen:
         if self._pid is None:
             return Seen()
         seen = self._processes.look(self._pid)
@@ -94,63 +103,3 @@ class WatchedCell:
         # A process that has ended takes its share along; what was counted stays counted.
         self._cpu_s = max(self._cpu_s, seen.cpu_s)
         return seen
-
-
-@dataclass(slots=True)
-class Seen:
-    """Of a process and all its descendants."""
-
-    pids: list[int] = field(default_factory=list)
-    memory_bytes: int = 0
-    cpu_s: float = 0.0
-
-
-class Processes:
-    """Reads /proc. A process that ends meanwhile is left out."""
-
-    def __init__(self, proc: Path) -> None:
-        self._proc = proc
-
-    def look(self, root: int) -> Seen:
-        seen = Seen()
-        for pid in self._tree(root):
-            try:
-                status = (self._proc / str(pid) / "status").read_bytes()
-                stat = (self._proc / str(pid) / "stat").read_bytes()
-            except OSError:
-                continue
-            seen.pids.append(pid)
-            seen.memory_bytes += _field_bytes(status, (b"RssAnon:", b"RssShmem:"))
-            # utime, stime, and those of children already waited for
-            seen.cpu_s += sum(map(int, stat.rpartition(b")")[2].split()[11:15])) / _TICKS_PER_S
-        return seen
-
-    def proportional_bytes(self, pids: list[int]) -> int:
-        """Own memory exactly: a page that N processes share counts 1/N for each."""
-        total = 0
-        for pid in pids:
-            try:
-                rollup = (self._proc / str(pid) / "smaps_rollup").read_bytes()
-            except OSError:
-                continue
-            total += _field_bytes(rollup, (b"Pss_Anon:", b"Pss_Shmem:"))
-        return total
-
-    def _tree(self, root: int) -> Iterator[int]:
-        todo = [root]
-        seen: set[int] = set()
-        while todo:
-            pid = todo.pop()
-            if pid in seen:
-                continue
-            seen.add(pid)
-            yield pid
-            for children in (self._proc / str(pid) / "task").glob("*/children"):
-                try:
-                    todo += map(int, children.read_bytes().split())
-                except OSError:
-                    continue
-
-
-def _field_bytes(text: bytes, names: tuple[bytes, ...]) -> int:
-    return sum(int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith(names))

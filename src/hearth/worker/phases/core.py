@@ -41,6 +41,8 @@ class Core:
     run: Run | None = None
     is_lost: bool = False
     """Its sandbox can neither run nor end a program any more."""
+    is_frozen: bool = False
+    """Its time stands still; see stillness.py."""
     init_s: float | None = None
     """What the Init phase took, until it is reported."""
 
@@ -49,6 +51,7 @@ class Core:
 
     async def end_program(self) -> None:
         """Raises SandboxFailed."""
+        self.is_frozen = False  # whatever kills it thaws it
         program, self.program = self.program, None
         if program is not None:
             await program.end()

@@ -90,6 +90,7 @@ class BubblewrapBackend:
                 isolation=(self._whose_uid(), *_ISOLATION),
                 memory_limit=self._limits.memory,
                 cpu_limit=self._limits.cpu,
+                freezer=self._limits.freezer,
             )
         )
 
@@ -172,7 +173,7 @@ class BubblewrapBackend:
                     cgroups=list(self._limits.directories) if self._limits else [],
                 )
                 self._launcher, opened = await Launcher.open(
-                    order, self._exited, self._lost, self._zygote_gone
+                    order, self._exited, self._lost, self._zygote_gone, self._launcher_ends
                 )
                 self._own_uids(opened)
             return self._launcher
@@ -188,6 +189,10 @@ class BubblewrapBackend:
         sandbox = self._sandboxes.get(event.box)
         if sandbox is not None:
             sandbox.exited(event)
+
+    def _launcher_ends(self) -> None:
+        for sandbox in self._sandboxes.values():
+            sandbox.launcher_ends()
 
     def _lost(self) -> None:
         for sandbox in self._sandboxes.values():

@@ -73,6 +73,7 @@ class BubblewrapSandbox:
         self._oom_kills_before = 0
         self._is_over_memory = False
         self._is_destroyed = False
+        self._is_frozen = False
         self._kills = 0
         self._destroying = asyncio.Lock()
 
@@ -139,7 +140,30 @@ class BubblewrapSandbox:
         self._kills += 1
         await self._kill()
 
+    def freeze(self) -> None:
+        if self._is_frozen or not self._is_running():
+            return
+        self._is_frozen = True
+        try:
+            self._own.cell.freeze()
+        except OSError as error:
+            self.thaw()
+            raise SandboxFailed(f"the sandbox cannot be frozen: {error}") from error
+        self._own.watch.remove(self._own.cell)  # it takes no more than it has
+
+    def thaw(self) -> None:
+        if not self._is_frozen:
+            return
+        try:
+            self._own.cell.thaw()
+        except OSError as error:
+            raise SandboxFailed(f"the sandbox cannot be thawed: {error}") from error
+        self._is_frozen = False
+        if self._is_running():
+            self._own.watch.add(self._own.cell, self._over_memory)
+
     async def _kill(self) -> None:
+        self.thaw()  # what is frozen does not die everywhere
         if self._is_running():
             await self._tell(messages.KILL)
         self._end(_KILLED)  # does nothing if the exit was told, as it is for all that ran
@@ -172,6 +196,16 @@ class BubblewrapSandbox:
         if event.run == self._run:
             self._end(self._exit(event))
 
+    def _thaw_anyhow(self) -> None:
+        try:
+            self.thaw()
+        except SandboxFailed as error:
+            log.warning("a sandbox stays frozen", sandbox=self.id, error=error)
+
+    def launcher_ends(self) -> None:
+        """The launcher has died, or will: so that the kernel can kill all that was its."""
+        self._thaw_anyhow()
+
     def lost(self) -> None:
         """The launcher died, and the kernel has killed all that was its."""
         self._end(_KILLED)
@@ -190,6 +224,7 @@ class BubblewrapSandbox:
 
     def _end(self, exit_: Exit) -> None:
         if self._ended is not None and not self._ended.done():
+            self._thaw_anyhow()  # or the next program would be born frozen
             self._own.watch.remove(self._own.cell)
             self._own.cell.ended()
             self._ended.set_result(exit_)
@@ -216,6 +251,7 @@ class BubblewrapSandbox:
     def _over_memory(self) -> None:
         log.info("sandbox exceeded its memory", sandbox=self.id)
         self._is_over_memory = True
+        self._thaw_anyhow()
         self._own.launcher.tell(messages.KILL, BoxOrder(box=self._own.box))
 
     def _order(self, program: Program, zygote: int | None) -> StartOrder:

@@ -3,6 +3,7 @@
     backend.create(spec) -> Sandbox          resources: uid, limits, /tmp; nothing runs yet
     sandbox.start(program) -> Channels       the program runs; its Runtime API socket listens
     sandbox.wait() -> Exit                   how it ended
+    sandbox.freeze(), sandbox.thaw()         its time stands still, and goes on
     sandbox.kill()                           ends the program; /tmp and limits stay (a *reset*)
     sandbox.start(program) -> Channels       ... so it may be started again
     sandbox.destroy()                        nothing is left: processes, mounts, cgroups, files
@@ -154,6 +155,16 @@ class Sandbox(Protocol):
         """kill(), then give everything back. Safe to call twice."""
         ...
 
+    def freeze(self) -> None:
+        """Stop the program and all that it started, where they are, until thaw(). Does nothing if
+        nothing runs. Whoever has the sandbox may do all else with it meanwhile: kill() and
+        destroy() thaw it. Raises SandboxFailed."""
+        ...
+
+    def thaw(self) -> None:
+        """Let it go on. Does nothing to what is not frozen. Raises SandboxFailed."""
+        ...
+
     def limit_cpu(self, memory_mb: int | None) -> None:
         """Cap the CPU to memory_mb/1769 of one; None takes the cap off (during init)."""
         ...
@@ -177,6 +188,8 @@ class Capabilities:
     memory_limit: str = ""
     """`cgroup v2`, `cgroup v1`, `watched (no cgroup delegated)`, ..."""
     cpu_limit: str = ""
+    freezer: str = ""
+    """How idle ones are kept from running: `cgroup v2`, `SIGSTOP`, ..."""
     notes: tuple[str, ...] = ()
 
 

@@ -39,12 +39,14 @@ class Launcher:
         on_exit: Callable[[ExitEvent], None],
         on_lost: Callable[[], None],
         on_zygote_gone: Callable[[int], None],
+        before_end: Callable[[], None],
     ) -> None:
         self._process = process
         self._control = control
         self._on_exit = on_exit
         self._on_lost = on_lost
         self._on_zygote_gone = on_zygote_gone
+        self._before_end = before_end
         self._loop = asyncio.get_running_loop()
         self._asked: dict[int, asyncio.Future[Answer]] = {}
         self._last_number = 0
@@ -59,17 +61,19 @@ class Launcher:
         on_exit: Callable[[ExitEvent], None],
         on_lost: Callable[[], None],
         on_zygote_gone: Callable[[int], None] = lambda _: None,
+        before_end: Callable[[], None] = lambda: None,
     ) -> tuple[Self, Opened]:
         """Start the process. Raises SandboxFailed if it cannot make its stage.
 
         `on_exit` is called for each program that has ended, `on_lost` once if the process dies,
-        `on_zygote_gone` with the number of each zygote that has ended.
+        `on_zygote_gone` with the number of each zygote that has ended, `before_end` when the
+        process has died or will be ended, before that is waited for.
         """
         try:
             process, ours = _spawn()
         except OSError as error:
             raise SandboxFailed(f"the launcher cannot be executed: {error}") from error
-        launcher = cls(process, ours, on_exit, on_lost, on_zygote_gone)
+        launcher = cls(process, ours, on_exit, on_lost, on_zygote_gone, before_end)
         try:
             answer = await launcher.ask(messages.OPEN, order)
         except BaseException:
@@ -189,6 +193,7 @@ class Launcher:
         self._loop.remove_reader(self._control.fileno())
         self._loop.remove_writer(self._control.fileno())
         self._control.close()
+        self._before_end()
         try:  # it ends by itself when the last process of any sandbox has: milliseconds
             self._process.wait(_REAP_S)
         except subprocess.TimeoutExpired:

@@ -64,6 +64,7 @@ class ProcessBackend:
             name=self.name,
             usable=True,
             memory_limit="watched" if sys.platform == "linux" else "",
+            freezer="SIGSTOP" if sys.platform == "linux" else "",
             notes=("no isolation: functions run with your own rights, files and network",),
         )
 
@@ -105,6 +106,7 @@ class Watching:
 
     def ended(self) -> None:
         self._watch.remove(self.cell)
+        self.cell.thaw()
         self.cell.ended()
 
 
@@ -181,6 +183,13 @@ class ProcessSandbox:
         self._api.close()
         _remove(self._directory)
         self.on_destroyed()
+
+    def freeze(self) -> None:
+        if self._is_running() and sys.platform == "linux":
+            self._watching.cell.freeze()
+
+    def thaw(self) -> None:
+        self._watching.cell.thaw()
 
     def limit_cpu(self, memory_mb: int | None) -> None:
         self._watching.cell.limit_cpu(memory_mb)

@@ -1,7 +1,8 @@
 """What does the launcher's parent do? It waits, and cleans up after a worker that was killed.
 
 Outside of the pid namespace that dies with the launcher, and in a session of its own, it outlives
-both: so a killed worker leaves no cgroups behind.
+both: so a killed worker leaves no cgroups behind. The launcher's pid namespace can only end when
+nothing in it is frozen (v1), so that is the first thing to see to.
 """
 
 import contextlib
@@ -25,6 +26,8 @@ def wait_and_clean(launcher: int, worker: int, cgroups: list[str]) -> NoReturn:
     def end(*_: object) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(launcher, signal.SIGKILL)
+        for group in cgroups:
+            _thaw(HOST + group)
 
     signal.signal(signal.SIGTERM, end)
     linux.die_with_parent(signal.SIGTERM)
@@ -35,6 +38,19 @@ def wait_and_clean(launcher: int, worker: int, cgroups: list[str]) -> NoReturn:
         for group in cgroups:
             _remove(Path(HOST + group))  # the launcher moved our root with its own
     os._exit(0)
+
+
+def _thaw(group: str) -> None:
+    """What is frozen cannot die (v1). Nothing may be imported any more, not even a codec: the root
+    is the launcher's by now, and Python's library is not in it."""
+    with contextlib.suppress(OSError):
+        for cell in os.listdir(group):  # noqa: PTH208
+            with contextlib.suppress(OSError):
+                fd = os.open(f"{group}/{cell}/freezer.state", os.O_WRONLY)
+                try:
+                    os.write(fd, b"THAWED")
+                finally:
+                    os.close(fd)
 
 
 def _remove(group: Path) -> None:
