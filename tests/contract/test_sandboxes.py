@@ -111,6 +111,32 @@ def test_a_mount_cannot_be_written_to(play: Play) -> None:
     play(scenario)
 
 
+def test_merged_directories_show_at_each_name_what_the_uppermost_has(play: Play) -> None:
+    async def scenario(scene: Scene) -> None:
+        if not scene.backend.can_merge:
+            pytest.skip(f"{scene.backend.name} cannot merge directories")
+        for layer in ("top", "middle", "bottom"):
+            (scene.directory / layer / "lib").mkdir(parents=True)
+            (scene.directory / layer / "name").write_text(layer)
+            (scene.directory / layer / "lib" / layer).write_text(layer)
+        (scene.directory / "top" / "name").unlink()
+        below = (scene.directory / "middle", scene.directory / "bottom")
+        mount = Mount(scene.directory / "top", "/opt", below)
+        sandbox = await scene.sandbox()
+        code = (
+            "import os; print(open('/opt/name').read(), sorted(os.listdir('/opt/lib')))\n"
+            "try: open('/opt/lib/new', 'w')\n"
+            "except OSError as error: print(error.strerror)"
+        )
+        out, err, _ = await run(sandbox, python(code, mounts=(mount,)))
+        assert (out, err) == (
+            "middle ['bottom', 'middle', 'top']\nRead-only file system\n",
+            "",
+        )
+
+    play(scenario)
+
+
 def test_a_program_reaches_its_api_socket_and_the_worker_accepts(play: Play) -> None:
     async def scenario(scene: Scene) -> None:
         sandbox = await scene.sandbox()

@@ -15,14 +15,18 @@ from hearth.api.operations import (
     event_invoke,
     function_urls,
     functions,
+    layers,
     permissions,
     runtime_management,
     tags,
 )
 from hearth.control.code_signing import CodeSigning
+from hearth.control.deliveries import S3
 from hearth.control.documents import Documents
 from hearth.control.event_invoke import EventInvokeConfigs
 from hearth.control.function_urls import Address, FunctionUrls
+from hearth.control.layer_access import LayerAccess
+from hearth.control.layers import Layers
 from hearth.control.permissions import Permissions
 from hearth.control.tags import Tagging
 from hearth.engine.contract import KeyValue
@@ -39,7 +43,9 @@ def url_address(region: Region, url_id: str) -> str:
 class SettingsApi:
     """`address`: where function URLs are served; None as long as nothing serves them."""
 
-    def __init__(self, kv: KeyValue, plane: ControlPlane, address: Address | None) -> None:
+    def __init__(
+        self, kv: KeyValue, plane: ControlPlane, address: Address | None, s3: S3 | None = None
+    ) -> None:
         numbers = itertools.count(1)
         new_id: Callable[[], str] = lambda: f"00000000-0000-0000-0000-{next(numbers):012}"  # noqa: E731
         clock = HandClock()
@@ -47,6 +53,9 @@ class SettingsApi:
         self.documents = Documents(kv, plane.replica, plane.jobs, new_id)
         self.permissions = Permissions(self.documents)
         plane.functions.aliases.forget = self.documents.delete_qualified
+        self.layers = Layers(self.documents, plane.packages, clock, s3)
+        access = LayerAccess(self.documents, self.layers)
+        location: layers.Location = lambda request, sha256: f"{request.endpoint}/{sha256}"  # noqa: E731
         tagging = Tagging(self.documents)
         signing = CodeSigning(self.documents, plane.replica, tagging, clock, new_id)
         events = EventInvokeConfigs(self.documents, clock, plane.functions.get)
@@ -55,8 +64,12 @@ class SettingsApi:
             operation.name: operation
             for operation in (
                 *functions.operations(
-                    plane.functions, tags_of=tagging.of_function, signing=signing
+                    plane.functions,
+                    tags_of=tagging.of_function,
+                    signing=signing,
+                    layers=access,
                 ),
+                *layers.operations(self.layers, access, location),
                 *aliases.operations(plane.functions),
                 *tags.operations(plane.functions, tagging, signing.tagged),
                 *event_invoke.operations(plane.functions, events),
@@ -100,11 +113,12 @@ def play(
     directory: Path,
     scenario: Callable[[SettingsApi], Awaitable[None]],
     address: Address | None = None,
+    s3: S3 | None = None,
 ) -> None:
     async def scene() -> None:
         kv = await MemoryEngine().bucket("meta")
-        async with control_plane(kv, directory) as plane:
-            api = SettingsApi(kv, plane, address)
+        async with control_plane(kv, directory, s3=s3) as plane:
+            api = SettingsApi(kv, plane, address, s3)
             plane.jobs.spawn(api.documents.run(), name="documents")
             await asyncio.wait_for(api.documents.ready.wait(), WAIT_S_MAX)
             await scenario(api)

@@ -25,6 +25,7 @@ from hearth.api.operations import (
     event_invoke,
     function_urls,
     functions,
+    layers,
     permissions,
     provisioned,
     recursion,
@@ -41,6 +42,8 @@ from hearth.control.concurrency import AccountLocks, ReservedConcurrency
 from hearth.control.documents import Documents
 from hearth.control.event_invoke import EventInvokeConfigs
 from hearth.control.function_urls import FunctionUrls
+from hearth.control.layer_access import LayerAccess
+from hearth.control.layers import Layers
 from hearth.control.permissions import Permissions
 from hearth.control.provisioned import ProvisionedConcurrency
 from hearth.control.recursion import Recursions
@@ -158,14 +161,22 @@ def operations(
     kept = ProvisionedConcurrency(
         documents, plane.replica, reserved, counter, Environments(), locks, clock
     )
+    shelves = Layers(documents, plane.packages, clock)
+    access = LayerAccess(documents, shelves)
     link: functions.CodeLocation = lambda request, f: f"{request.endpoint}/{f.code.sha256}"  # noqa: E731
     return (
         *functions.operations(
-            plane.functions, link, reserved.get, tags_of=tagging.of_function, signing=signing
+            plane.functions,
+            link,
+            reserved.get,
+            tags_of=tagging.of_function,
+            signing=signing,
+            layers=access,
         ),
+        *layers.operations(shelves, access, lambda request, sha256: f"{request.endpoint}/{sha256}"),
         *versions.operations(plane.functions),
         *aliases.operations(plane.functions),
-        *account.operations(plane.functions, counter),
+        *account.operations(plane.functions, counter, shelves),
         *concurrency.operations(plane.functions, reserved),
         *provisioned.operations(plane.functions, kept),
         *tags.operations(plane.functions, tagging, signing.tagged),

@@ -42,7 +42,7 @@ def _unsupported(note: str, *names: str) -> dict[str, Support]:
 
 
 _REFUSED: Final = (
-    "container images, layers, VPC, file systems, dead letter queues, tracing, SnapStart, KMS "
+    "container images, VPC, file systems, dead letter queues, tracing, SnapStart, KMS "
     "keys, JSON logs and log groups of one's own, durable configuration, tenancy and capacity "
     "providers are refused by name unless they only repeat the default"
 )
@@ -56,6 +56,7 @@ _NO_URLS: Final = "no function has a URL yet: it answers as AWS does for a funct
 LAMBDA: Final[Mapping[str, Support]] = MappingProxyType(
     {
         **_works(
+            "AddLayerVersionPermission",
             "AddPermission",
             "CreateAlias",
             "DeleteAlias",
@@ -64,6 +65,7 @@ LAMBDA: Final[Mapping[str, Support]] = MappingProxyType(
             "DeleteFunctionCodeSigningConfig",
             "DeleteFunctionConcurrency",
             "DeleteFunctionEventInvokeConfig",
+            "DeleteLayerVersion",
             "DeleteProvisionedConcurrencyConfig",
             "GetAccountSettings",
             "GetAlias",
@@ -74,6 +76,9 @@ LAMBDA: Final[Mapping[str, Support]] = MappingProxyType(
             "GetFunctionConfiguration",
             "GetFunctionEventInvokeConfig",
             "GetFunctionRecursionConfig",
+            "GetLayerVersion",
+            "GetLayerVersionByArn",
+            "GetLayerVersionPolicy",
             "GetPolicy",
             "GetProvisionedConcurrencyConfig",
             "GetRuntimeManagementConfig",
@@ -82,13 +87,17 @@ LAMBDA: Final[Mapping[str, Support]] = MappingProxyType(
             "ListFunctionEventInvokeConfigs",
             "ListFunctions",
             "ListFunctionsByCodeSigningConfig",
+            "ListLayerVersions",
+            "ListLayers",
             "ListProvisionedConcurrencyConfigs",
             "ListTags",
             "ListVersionsByFunction",
+            "PublishLayerVersion",
             "PublishVersion",
             "PutFunctionConcurrency",
             "PutFunctionRecursionConfig",
             "PutProvisionedConcurrencyConfig",
+            "RemoveLayerVersionPermission",
             "RemovePermission",
             "TagResource",
             "UntagResource",
@@ -134,18 +143,6 @@ LAMBDA: Final[Mapping[str, Support]] = MappingProxyType(
         **_unsupported("function URLs", "CreateFunctionUrlConfig"),
         **_unsupported("asynchronous invokes", "InvokeAsync"),
         **_unsupported("response streaming", "InvokeWithResponseStream"),
-        **_unsupported(
-            "layers",
-            "AddLayerVersionPermission",
-            "DeleteLayerVersion",
-            "GetLayerVersion",
-            "GetLayerVersionByArn",
-            "GetLayerVersionPolicy",
-            "ListLayerVersions",
-            "ListLayers",
-            "PublishLayerVersion",
-            "RemoveLayerVersionPermission",
-        ),
         **_unsupported(
             "event source mappings",
             "CreateEventSourceMapping",

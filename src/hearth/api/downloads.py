@@ -1,4 +1,5 @@
-"""Where can a function's package be downloaded? The link in GetFunction's `Code.Location`.
+"""Where can a package be downloaded? The link in GetFunction's `Code.Location`, and in a layer
+version's `Content.Location`.
 
 As on AWS the link is presigned: it works without credentials, for ten minutes, for this package
 and no other. The signature is an HMAC with a secret of this process.
@@ -38,8 +39,11 @@ class PackageDownloads:
         self._jobs = jobs
 
     def link(self, request: OperationRequest, function: FunctionVersion) -> str:
-        """The link, at the address by which the caller reached us."""
-        sha256 = function.code.sha256
+        """The link to a function's package, at the address by which the caller reached us."""
+        return self.link_to(request, function.code.sha256)
+
+    def link_to(self, request: OperationRequest, sha256: str) -> str:
+        """The same to the package of that digest."""
         expires = str(self._clock.epoch_ms() // 1000 + VALID_S)
         signature = self._sign(sha256, expires)
         path = f"{PREFIX}{sha256}?X-Amz-Expires={expires}&X-Amz-Signature={signature}"

@@ -8,6 +8,7 @@ from hearth.base.jobs import Jobs
 from hearth.control.concurrency import ReservedConcurrency
 from hearth.control.documents import Documents
 from hearth.control.functions import Functions
+from hearth.control.layers import Layers
 from hearth.control.packages import Packages
 from hearth.control.provisioned import ProvisionedConcurrency
 from hearth.control.replica import Replica
@@ -37,6 +38,7 @@ class Parts:
     packages: Packages
     code_cache: CodeCache
     functions: Functions
+    layers: Layers
     logs: LogStore
     backend: SandboxBackend
     runtimes: Runtimes

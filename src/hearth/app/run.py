@@ -48,6 +48,7 @@ from hearth.base.log import Log
 from hearth.control.concurrency import AccountLocks, ReservedConcurrency
 from hearth.control.documents import Documents
 from hearth.control.functions import Functions
+from hearth.control.layers import Layers
 from hearth.control.leftovers import Leftovers
 from hearth.control.packages import Packages
 from hearth.control.permissions import Permissions
@@ -206,6 +207,7 @@ async def _build(settings: Settings, surroundings: Surroundings, stack: AsyncExi
         Recursions(documents).may_loop,
         secrets.SystemRandom().random,
     )
+    s3 = open_s3(settings.endpoints, stack)
     return Parts(
         clock=clock,
         jobs=jobs,
@@ -227,8 +229,9 @@ async def _build(settings: Settings, surroundings: Surroundings, stack: AsyncExi
             jobs,
             new_id,
             documents.delete_qualified,
-            open_s3(settings.endpoints, stack),
+            s3,
         ),
+        layers=Layers(documents, packages, clock, s3),
         logs=logs,
         backend=backend,
         runtimes=runtimes,
@@ -261,7 +264,6 @@ async def _start_foundations(
 
 def _loops(settings: Settings, parts: Parts) -> list[tuple[str, Coroutine[Any, Any, None]]]:
     """Everything that runs for as long as Hearth does."""
-    leftovers = Leftovers(parts.meta, parts.replica, parts.clock)
     export = settings.state / "export" / f"{META_BUCKET}.jsonl"
     return [
         ("replica", parts.replica.run()),
@@ -269,13 +271,19 @@ def _loops(settings: Settings, parts: Parts) -> list[tuple[str, Coroutine[Any, A
         ("document-sweeper", parts.documents.run_sweeps()),
         ("worker-manager", parts.manager.run()),
         ("placement", parts.placement.run()),
-        ("sweeper", Sweeper(parts.replica, leftovers, parts.packages, parts.code_cache).run()),
+        ("sweeper", _sweeper(parts).run()),
         ("export", _export(parts.meta, export)),
         ("log-flush", _flush_logs(parts.worker)),
         ("freeze", _freeze_idle(parts.worker, settings.freeze_after_s)),
         ("engine", parts.server.wait_died()),
         ("engine-health", parts.engine_health.run()),
     ]
+
+
+def _sweeper(parts: Parts) -> Sweeper:
+    leftovers = Leftovers(parts.meta, parts.replica, parts.clock)
+    stores = (leftovers, parts.packages, parts.code_cache)
+    return Sweeper(parts.replica, *stores, also=parts.layers.packages)
 
 
 async def _export(meta: KeyValue, path: Path) -> None:
@@ -310,10 +318,10 @@ async def _open_doors(settings: Settings, parts: Parts, stop: asyncio.Event) -> 
             *function_operations(parts, links.link),
             *versions.operations(parts.functions),
             *aliases.operations(parts.functions),
-            *account.operations(parts.functions, parts.counter),
+            *account.operations(parts.functions, parts.counter, parts.layers),
             *concurrency.operations(parts.functions, parts.reserved),
             *provisioned.operations(parts.functions, parts.provisioned),
-            *setting_operations(parts),
+            *setting_operations(parts, links.link_to),
             *sts.OPERATIONS,
         ),
         auth,

@@ -6,6 +6,7 @@ from hearth.api.operations import (
     event_invoke,
     function_urls,
     functions,
+    layers,
     permissions,
     recursion,
     runtime_management,
@@ -17,6 +18,7 @@ from hearth.app.parts import Parts
 from hearth.control.code_signing import CodeSigning
 from hearth.control.event_invoke import EventInvokeConfigs
 from hearth.control.function_urls import FunctionUrls
+from hearth.control.layer_access import LayerAccess
 from hearth.control.permissions import Permissions
 from hearth.control.recursion import Recursions
 from hearth.control.tags import Tagging
@@ -32,15 +34,18 @@ def function_operations(parts: Parts, code_location: CodeLocation) -> tuple[Oper
         parts.reserved.get,
         tags_of=lambda version: tagging.of_function(parts.replica.get(version.key) or version),
         signing=_signing(parts),
+        layers=_layer_access(parts),
     )
 
 
-def setting_operations(parts: Parts) -> tuple[Operation, ...]:
-    """Tags, permissions, code signing, and what asynchronous invokes and URLs are set to."""
+def setting_operations(parts: Parts, location: layers.Location) -> tuple[Operation, ...]:
+    """Layers, tags, permissions, code signing, and what asynchronous invokes and URLs are set to.
+    `location` makes links to packages."""
     documents, clock, signing = parts.documents, parts.clock, _signing(parts)
     events = EventInvokeConfigs(documents, clock, parts.functions.get)
     urls = FunctionUrls(documents, clock, new_id, address=None)
     return (
+        *layers.operations(parts.layers, _layer_access(parts), location),
         *tags.operations(parts.functions, Tagging(documents), signing.tagged),
         *event_invoke.operations(parts.functions, events),
         *function_urls.operations(parts.functions, urls),
@@ -62,6 +67,10 @@ def policies(parts: Parts) -> Permits:
         return permissions.permits(caller, latest, qualifier, action)
 
     return permits
+
+
+def _layer_access(parts: Parts) -> LayerAccess:
+    return LayerAccess(parts.documents, parts.layers)
 
 
 def _signing(parts: Parts) -> CodeSigning:

@@ -1,12 +1,16 @@
-"""How is a directory tree removed, however deep it is?
+"""How is a directory tree removed, however deep it is, and how are some laid over one another?
 
 `shutil.rmtree` calls itself for each level: up to Python 3.12 a tree of a thousand levels ends in a
 RecursionError, and a package may hold one. Here each directory is moved to the top before it is
 looked into, so that no path gets longer, and a removal that was killed can be begun again.
 """
 
+import errno
 import os
 import secrets
+import shutil
+import stat
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -25,6 +29,49 @@ def remove_tree(root: Path) -> None:
             ahead.append(below.rename(root / f".removing-{run}-{moved}"))
         directory.rmdir()
     root.rmdir()
+
+
+def merge_trees(trees: Sequence[Path], target: Path) -> None:
+    """Fill the empty directory `target`: at each name what the last tree has that has it, and
+    directories of the same name merged. Files are hard links; where that cannot be, copies.
+
+    Raises OSError; what is there by then can be removed.
+    """
+    for tree in trees:
+        ahead = [(tree, target)]
+        while ahead:
+            source, copy = ahead.pop()
+            with os.scandir(source) as entries:
+                for entry in entries:
+                    path = copy / entry.name
+                    if entry.is_dir(follow_symlinks=False):
+                        _make_way(path, for_directory=True)
+                        path.mkdir(mode=0o755, exist_ok=True)
+                        ahead.append((Path(entry.path), path))
+                    else:
+                        _make_way(path, for_directory=False)
+                        _link(Path(entry.path), path)
+
+
+def _make_way(path: Path, *, for_directory: bool) -> None:
+    """Remove what an earlier tree has at `path`, but for a directory that is to be merged."""
+    try:
+        is_directory = stat.S_ISDIR(path.lstat().st_mode)
+    except FileNotFoundError:
+        return
+    if not is_directory:
+        path.unlink()
+    elif not for_directory:
+        remove_tree(path)
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in {errno.EXDEV, errno.EPERM, errno.EMLINK}:
+            raise
+        shutil.copy2(source, target, follow_symlinks=False)
 
 
 def _emptied(directory: Path) -> list[Path]:

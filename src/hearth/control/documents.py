@@ -11,7 +11,7 @@ document of some kind, stored under its own key, bound to one life of its functi
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
@@ -85,6 +85,7 @@ class Documents:
         self._copy = LocalCopy(kv, PREFIX, self._take)
         self._listeners: dict[str, list[Listener]] = {}
         self._orphans: set[tuple[Place, str]] = set()
+        self._unreadable: set[str] = set()
         replica.on_change(self._function_changed)
 
     @property
@@ -93,8 +94,8 @@ class Documents:
 
     @property
     def is_complete(self) -> bool:
-        """Up to date: only then may what no document refers to be thrown away."""
-        return self._copy.is_following
+        """Up to date and understood: only then may what no document refers to be thrown away."""
+        return self._copy.is_following and not self._unreadable
 
     # --- reading: the local copy, no I/O
 
@@ -122,6 +123,12 @@ class Documents:
             for qualifier in sorted(held, key=lambda q: q or "")
             if held[qualifier].envelope.instance_id == instance_id
         )
+
+    def every(self, kind: Kind[T]) -> Iterator[T]:
+        """All of the kind, whoever owns them, those of a function that is gone too."""
+        for kinds in self._held.values():
+            for qualifier, held in kinds.get(kind.name, {}).items():
+                yield _decoded(held, kind, qualifier).value
 
     def on_change(self, kind: Kind[Any], listener: Listener) -> None:
         """Call `listener` after every change of a document of the kind, in this turn of the loop.
@@ -334,11 +341,13 @@ class Documents:
         kinds = self._held.setdefault((place.account, place.region, place.function), {})
         held = kinds.setdefault(place.kind, {})
         held.pop(place.qualifier, None)
+        self._unreadable.discard(change.key)
         if isinstance(change, Entry):
             try:
                 held[place.qualifier] = _Held(open_envelope(change.value))
             except UnreadableRecord as error:
                 log.error("document cannot be read", key=change.key, error=error)
+                self._unreadable.add(change.key)
         if not held:
             del kinds[place.kind]
         if not kinds:

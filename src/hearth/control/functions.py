@@ -11,6 +11,7 @@ https://docs.aws.amazon.com/lambda/latest/dg/functions-states.html. Texts: recor
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Final
 
 from hearth.base.clock import Clock
@@ -28,7 +29,7 @@ from hearth.control.requests import (
     UpdateConfiguration,
 )
 from hearth.control.rules import check_open, shown
-from hearth.control.store import FunctionStore, already_exists, not_found
+from hearth.control.store import FunctionStore, already_exists, not_found, update_in_progress
 from hearth.control.validation import (
     check_environment,
     check_name,
@@ -37,10 +38,12 @@ from hearth.control.validation import (
     check_tags,
 )
 from hearth.control.versions import Forget, Versions, number_of
+from hearth.control.zips import check_total, unzipped_bytes
 from hearth.engine.contract import KeyValue
 from hearth.model.errors import InvalidParameterValue
 from hearth.model.functions import Code, FunctionVersion, State, UpdateStatus
 from hearth.model.ids import LATEST, AccountId, FunctionKey, Region
+from hearth.model.layers import LayerUse
 
 __all__ = ["Functions", "shown"]
 
@@ -99,6 +102,7 @@ class Functions:
         if await self._store.read(request.key) is not None:
             raise already_exists(request.key)
         async with self._deliveries.receive(request.package, request.key.region) as package:
+            await _check_total(package, request.layers)
             code = await self.packages.put(package)
         function = FunctionVersion(
             key=request.key,
@@ -114,6 +118,7 @@ class Functions:
             environment=dict(request.environment or {}),
             environment_given=request.environment is not None,
             tags=dict(request.tags),
+            layers=request.layers,
             state=State.PENDING,
             state_reason=CREATING,
             state_reason_code=CREATING_CODE,
@@ -169,7 +174,9 @@ class Functions:
         if before is None:
             raise not_found(request.key)
         check_open(before.function, request.revision_id)
+        layers = before.function.layers
         async with self._deliveries.receive(request.package, request.key.region) as package:
+            await _check_total(package, layers)
             if request.dry_run:
                 code = await asyncio.to_thread(Packages.describe, package)
                 return _with_code(before.function, request, code)
@@ -177,6 +184,8 @@ class Functions:
 
         def decide(now: FunctionVersion) -> FunctionVersion:
             check_open(now, request.revision_id)
+            if now.layers != layers:
+                raise update_in_progress(request.key)
             return self._begun(_with_code(now, request, code))
 
         if request.publish:
@@ -188,12 +197,24 @@ class Functions:
             check_runtime(request.runtime)
         check_sizes(request.timeout_s, request.memory_mb, request.tmp_mb)
         check_environment(request.environment)
+        code = await self._check_layers(request) if request.layers else None
 
         def decide(now: FunctionVersion) -> FunctionVersion:
             check_open(now, request.revision_id)
+            if code not in {None, now.code}:
+                raise update_in_progress(request.key)
             return self._begun(_with_configuration(now, request))
 
         return await self._store.change(request.key, decide)
+
+    async def _check_layers(self, request: UpdateConfiguration) -> Code:
+        """The code with which the layers were found to fit. Raises InvalidParameterValue."""
+        before = await self._store.read(request.key)
+        if before is None:
+            raise not_found(request.key)
+        code = before.function.code
+        await _check_total(self.packages.path(code.sha256), request.layers or ())
+        return code
 
     async def delete(self, key: FunctionKey, qualifier: str | None = None) -> None:
         """A version, or the function with all that was made of it."""
@@ -229,6 +250,11 @@ def _check_new(request: CreateFunction) -> None:
     check_tags(request.tags)
 
 
+async def _check_total(package: bytes | Path, layers: tuple[LayerUse, ...]) -> None:
+    if layers:
+        check_total(await asyncio.to_thread(unzipped_bytes, package), layers)
+
+
 def _with_code(function: FunctionVersion, request: UpdateCode, code: Code) -> FunctionVersion:
     return replace(function, code=code, architecture=request.architecture or function.architecture)
 
@@ -245,6 +271,7 @@ def _with_configuration(function: FunctionVersion, request: UpdateConfiguration)
             "memory_mb",
             "tmp_mb",
             "environment",
+            "layers",
         )
         if (value := getattr(request, name)) is not None
     }

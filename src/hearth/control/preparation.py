@@ -106,7 +106,8 @@ class Preparation:
 
     async def _prepare(self, function: FunctionVersion) -> Failure | None:
         try:
-            await self._code_cache.prepare(function.code.sha256, function.runtime)
+            for sha256 in (function.code.sha256, *(layer.sha256 for layer in function.layers)):
+                await self._code_cache.prepare(sha256, function.runtime)
         except InvalidZipFile as error:
             return Failure("InvalidZipFileException", error.message)
         except Exception as error:  # noqa: BLE001 - whatever it was, nobody else would tell

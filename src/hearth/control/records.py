@@ -30,6 +30,7 @@ from hearth.model.functions import (
     UpdateStatus,
 )
 from hearth.model.ids import LATEST, AccountId, FunctionKey, FunctionName, Region
+from hearth.model.layers import LayerUse
 
 FORMAT: Final = 1
 PREFIX: Final = "fn"
@@ -72,6 +73,7 @@ class _Record(msgspec.Struct, kw_only=True):
     environment: dict[str, str] = {}
     environment_given: bool = False
     tags: dict[str, str] = {}
+    layers: tuple[LayerUse, ...] = ()
     state: State
     state_reason: str | None = None
     state_reason_code: str | None = None
@@ -223,6 +225,7 @@ def _members(function: FunctionVersion) -> dict[str, Any]:
         "environment": dict(function.environment),
         "environment_given": function.environment_given,
         "tags": dict(function.tags),
+        "layers": function.layers,
         "state": function.state,
         "state_reason": function.state_reason,
         "state_reason_code": function.state_reason_code,
@@ -253,6 +256,7 @@ def _version(record: _Record) -> FunctionVersion:
         environment=record.environment,
         environment_given=record.environment_given,
         tags=record.tags,
+        layers=record.layers,
         state=record.state,
         state_reason=record.state_reason,
         state_reason_code=record.state_reason_code,

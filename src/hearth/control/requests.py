@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from hearth.model import limits
 from hearth.model.functions import Architecture
 from hearth.model.ids import FunctionKey
+from hearth.model.layers import LayerKey, LayerUse
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +34,7 @@ class CreateFunction:
     architecture: Architecture = Architecture.X86_64
     environment: Mapping[str, str] | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
+    layers: tuple[LayerUse, ...] = ()
     publish: bool = False
     """Make it version 1 too."""
 
@@ -62,6 +64,8 @@ class UpdateConfiguration:
     tmp_mb: int | None = None
     environment: Mapping[str, str] | None = None
     """All variables, not only the changed ones."""
+    layers: tuple[LayerUse, ...] | None = None
+    """All layers; an empty tuple takes all away."""
     revision_id: str | None = None
 
 
@@ -94,6 +98,17 @@ class UpdateAlias:
     weights: Mapping[str, float] | None = None
     """All of them; an empty one ends the routing."""
     revision_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishLayer:
+    key: LayerKey
+    package: bytes | S3Object | None
+    description: str = ""
+    license: str | None = None
+    runtimes: tuple[str, ...] = ()
+    """That it is made for, as its publisher says; nothing is checked against them."""
+    architectures: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from enum import StrEnum
 
 from hearth.model import limits
 from hearth.model.ids import LATEST, FunctionKey
+from hearth.model.layers import LayerUse
 
 
 class State(StrEnum):
@@ -65,6 +66,8 @@ class FunctionVersion:
     environment_given: bool = False
     """AWS answers `Environment` only where one was ever given."""
     tags: Mapping[str, str] = field(default_factory=dict)
+    layers: tuple[LayerUse, ...] = ()
+    """In the order in which they are laid over one another: a later one covers an earlier one."""
     state: State = State.PENDING
     state_reason: str | None = None
     state_reason_code: str | None = None

@@ -1,7 +1,7 @@
 """How is a runtime started? What the runtimes room tells the worker, before any sandbox is known.
 
-Texts may hold `{task}`, `{runtime}`, `{lang}`: the places of `/var/task`, `/var/runtime` and
-`/var/lang` as the function will see them.
+Texts may hold `{task}`, `{opt}`, `{runtime}`, `{lang}`: the places of `/var/task`, `/opt`,
+`/var/runtime` and `/var/lang` as the function will see them.
 """
 
 from collections.abc import Mapping
@@ -22,6 +22,8 @@ class RuntimePlan:
     may_be_forked: bool = False
     """argv is an interpreter, its options, and a script that a process may load once, by its
     preload(), for many functions of an account; each runs main() in a fork of that process."""
+    is_told_opt: bool = False
+    """It gets the place of its layers as a last argument where that is not `/opt`."""
     init_line: str = ""
     """INIT_START, as Lambda logs it."""
 

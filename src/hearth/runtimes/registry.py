@@ -8,7 +8,7 @@ the function is invoked, with what to do about it; nothing is substituted silent
 import asyncio
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -64,8 +64,11 @@ class Runtimes:
         self._jobs = jobs
         self._pythons: dict[str, asyncio.Future[_Python]] = {}
 
-    async def plan(self, function: FunctionVersion, code: Path) -> RuntimePlan:
-        """How to start `function`, whose package is unpacked at `code`.
+    async def plan(
+        self, function: FunctionVersion, code: Path, layers: Sequence[Path] = ()
+    ) -> RuntimePlan:
+        """How to start `function`, whose package is unpacked at `code`, and its layers at `layers`,
+        the lowest first.
 
         Raises InvalidRuntime if this machine cannot run it, EntryPointInvalid if nobody could.
         """
@@ -78,7 +81,7 @@ class Runtimes:
         if function.runtime in PYTHON:
             return _with_wrapper(function, await self._plan_python(function))
         if function.runtime in PROVIDED:
-            return await asyncio.to_thread(_plan_provided, function.runtime, code)
+            return await asyncio.to_thread(_plan_provided, function.runtime, code, layers)
         raise InvalidRuntime(
             f"The runtime {function.runtime} cannot run on this version of Hearth. It runs"
             f" {PYTHON[0]} to {PYTHON[-1]} and {' and '.join(PROVIDED)}."
@@ -110,6 +113,7 @@ class Runtimes:
             runtime_directory=python.kit,
             lang_directory=python.lang,
             may_be_forked=True,
+            is_told_opt=True,
             init_line=f"INIT_START Runtime Version: python:{number}.v{version}\t"
             f"Runtime Version ARN: {arn}",
         )
@@ -197,35 +201,37 @@ def _with_wrapper(function: FunctionVersion, plan: RuntimePlan) -> RuntimePlan:
     wrapper = function.environment.get(_WRAPPER_VARIABLE)
     if not wrapper:
         return plan
-    return RuntimePlan(
-        argv=(*_WRAPPER_SHELL, wrapper, *plan.argv),
-        variables=plan.variables,
-        runtime_directory=plan.runtime_directory,
-        lang_directory=plan.lang_directory,
-        init_line=plan.init_line,
+    argv = (*_WRAPPER_SHELL, wrapper, *plan.argv)
+    return replace(plan, argv=argv, may_be_forked=False)
+
+
+def _plan_provided(runtime: str, code: Path, layers: Sequence[Path]) -> RuntimePlan:
+    """Its `bootstrap`, or that of the topmost layer that has one."""
+    places = [(code, "/var/task", "{task}"), *((tree, "/opt", "{opt}") for tree in layers[::-1])]
+    for tree, shown, place in places:
+        if (tree / "bootstrap").is_file():
+            _check_executable(tree / "bootstrap", f"{shown}/bootstrap")
+            return RuntimePlan(
+                argv=(f"{place}/bootstrap",),
+                variables=_PROVIDED_VARIABLES,
+                init_line=f"INIT_START Runtime Version: {runtime.replace('.', ':')}.v1\t",
+            )
+    raise EntryPointInvalid(
+        "Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]"
     )
 
 
-def _plan_provided(runtime: str, code: Path) -> RuntimePlan:
-    bootstrap = code / "bootstrap"
-    if not bootstrap.is_file():
-        raise EntryPointInvalid(
-            "Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]"
-        )
+def _check_executable(bootstrap: Path, shown: str) -> None:
+    """Raises EntryPointInvalid."""
     if not bootstrap.stat().st_mode & 0o111:
-        raise EntryPointInvalid("fork/exec /var/task/bootstrap: permission denied")
+        raise EntryPointInvalid(f"fork/exec {shown}: permission denied")
     with bootstrap.open("rb") as file:
         magic = file.read(4)
     if magic != b"\x7fELF" and not magic.startswith(b"#!"):
-        raise EntryPointInvalid("fork/exec /var/task/bootstrap: exec format error")
-    return RuntimePlan(
-        argv=("{task}/bootstrap",),
-        variables=_PROVIDED_VARIABLES,
-        init_line=f"INIT_START Runtime Version: {runtime.replace('.', ':')}.v1\t",
-    )
+        raise EntryPointInvalid(f"fork/exec {shown}: exec format error")
 
 
 _PROVIDED_VARIABLES: Final[Mapping[str, str]] = {
-    "PATH": "/usr/local/bin:/usr/bin/:/bin:/opt/bin",
-    "LD_LIBRARY_PATH": ("/lib64:/usr/lib64:{runtime}:{runtime}/lib:{task}:{task}/lib:/opt/lib"),
+    "PATH": "/usr/local/bin:/usr/bin/:/bin:{opt}/bin",
+    "LD_LIBRARY_PATH": ("/lib64:/usr/lib64:{runtime}:{runtime}/lib:{task}:{task}/lib:{opt}/lib"),
 }

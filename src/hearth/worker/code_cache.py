@@ -1,6 +1,6 @@
 """Where is the unpacked code of a function on this host? One read-only tree a package.
 
-    <directory>/<sha256>/             the tree, whole; what becomes /var/task
+    <directory>/<sha256>/             the tree, whole; what becomes /var/task, or part of /opt
     <directory>/<sha256>.<runtime>    its .pyc files were made for that runtime
     <directory>/.unpack-*, .gone-*    being made or removed; left by a kill, cleared by open()
     <directory>/.boot                 which boot of the machine wrote all this
@@ -20,9 +20,10 @@ import errno
 import hashlib
 import re
 import tempfile
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,9 +32,10 @@ from hearth.base.clock import Clock
 from hearth.base.grace import Grace
 from hearth.base.jobs import Jobs
 from hearth.base.log import Log
-from hearth.base.trees import remove_tree
+from hearth.base.trees import merge_trees, remove_tree
 from hearth.model import limits
 from hearth.model.errors import InvalidZipFile
+from hearth.model.layers import merged_id
 
 log = Log("worker")
 
@@ -109,6 +111,15 @@ class CodeCache:
             await self._once(("compile", *mark), self._compile(*mark))
         return self._directory / sha256
 
+    async def merged(self, digests: Sequence[str]) -> Path:
+        """One tree of these packages' trees, which must be there: at each name what the last has
+        that has it. Of hard links: only for those who cannot have the trees mounted so."""
+        name = merged_id(digests)
+        self._grace.keep(name)
+        if name not in self._ready:
+            await self._once(("merge", name), self._merge(name, digests))
+        return self._directory / name
+
     async def remove(self, sha256: str) -> None:
         """Remove the tree. Nobody may be using it."""
         if sha256 not in self._ready:
@@ -142,10 +153,16 @@ class CodeCache:
     async def _unpack(self, sha256: str) -> None:
         async with self._slots:
             began_s = self._clock.monotonic_s()
-            await asyncio.to_thread(self._make, sha256)
+            await asyncio.to_thread(self._make, sha256, partial(self._fill, sha256))
         self._ready.add(sha256)
         took_ms = (self._clock.monotonic_s() - began_s) * 1000
         log.debug("package unpacked", package=sha256, took_ms=took_ms)
+
+    async def _merge(self, name: str, digests: Sequence[str]) -> None:
+        trees = [self._directory / digest for digest in digests]
+        async with self._slots:
+            await asyncio.to_thread(self._make, name, lambda draft: merge_trees(trees, draft))
+        self._ready.add(name)
 
     async def _compile(self, sha256: str, runtime: str) -> None:
         """Make .pyc files. That it fails is logged and harmless: functions run without."""
@@ -161,19 +178,23 @@ class CodeCache:
     def _mark(self, sha256: str, runtime: str) -> Path:
         return self._directory / f"{sha256}.{runtime}"
 
-    def _make(self, sha256: str) -> None:
+    def _fill(self, sha256: str, draft: Path) -> None:
         package = self._package_path(sha256)
         with package.open("rb") as file:
             if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
                 raise InvalidZipFile("Lambda could not unzip the deployment package.")
+        try:
+            with open_archive(package) as archive:
+                unpack(archive, draft, limits.UNZIPPED_BYTES_MAX - 1)
+        except BadArchive as error:
+            raise InvalidZipFile("Lambda could not unzip the deployment package.") from error
+
+    def _make(self, name: str, fill: Callable[[Path], None]) -> None:
         temporary = Path(tempfile.mkdtemp(prefix=_UNPACKING, dir=self._directory))
         try:
             temporary.chmod(0o755)
-            with open_archive(package) as archive:
-                unpack(archive, temporary, limits.UNZIPPED_BYTES_MAX - 1)
-            temporary.rename(self._directory / sha256)
-        except BadArchive as error:
-            raise InvalidZipFile("Lambda could not unzip the deployment package.") from error
+            fill(temporary)
+            temporary.rename(self._directory / name)
         except OSError as error:
             # Made meanwhile by a job that was cancelled while its thread went on: equal trees.
             if error.errno not in {errno.EEXIST, errno.ENOTEMPTY}:

@@ -20,6 +20,7 @@ class Place:
     task: str
     runtime: str
     lang: str
+    opt: str
     tmp: str
 
 
@@ -72,10 +73,10 @@ def common(place: Place, runtime_variables: Mapping[str, str]) -> dict[str, str]
     defaults = {
         "LANG": "en_US.UTF-8",
         "TZ": ":UTC",
-        "PATH": f"{place.lang}/bin:/usr/local/bin:/usr/bin/:/bin:/opt/bin",
+        "PATH": f"{place.lang}/bin:/usr/local/bin:/usr/bin/:/bin:{place.opt}/bin",
         "LD_LIBRARY_PATH": (
             f"{place.lang}/lib:/lib64:/usr/lib64:{place.runtime}:{place.runtime}/lib:"
-            f"{place.task}:{place.task}/lib:/opt/lib"
+            f"{place.task}:{place.task}/lib:{place.opt}/lib"
         ),
         "AWS_XRAY_CONTEXT_MISSING": "LOG_ERROR",
         "AWS_XRAY_DAEMON_ADDRESS": "169.254.100.1:2000",

@@ -18,6 +18,7 @@ from hearth.model.functions import FunctionVersion, Initialization
 from hearth.model.ids import SandboxId, WorkerId
 from hearth.model.invocations import Invocation, InvokeResult
 from hearth.model.launch import EntryPointInvalid, RuntimePlan
+from hearth.model.layers import without_covered
 from hearth.model.logs import LogGroup, stream_name
 from hearth.model.workers import WorkerLoad
 from hearth.worker.environment import ExecutionEnvironment, Launch
@@ -37,16 +38,21 @@ from hearth.worker.variables import Credentials, Place, common, variables
 log = Log("worker")
 
 TASK = "/var/task"
+OPT = "/opt"
 RUNTIME = "/var/runtime"
 LANG = "/var/lang"
 
 
 class Runtimes(Protocol):
-    async def plan(self, function: FunctionVersion, code: Path) -> RuntimePlan: ...
+    async def plan(
+        self, function: FunctionVersion, code: Path, layers: Sequence[Path]
+    ) -> RuntimePlan: ...
 
 
 class Code(Protocol):
     async def prepare(self, sha256: str, runtime: str | None = None) -> Path: ...
+
+    async def merged(self, digests: Sequence[str]) -> Path: ...
 
 
 class Logs(Protocol):
@@ -128,10 +134,11 @@ class Worker:
 
     async def _make(self, sandbox: SandboxId, function: FunctionVersion) -> ExecutionEnvironment:
         code = await self._code.prepare(function.code.sha256, function.runtime)
+        layers = await self._layers(function)
         refusal: Failure | None = None
         plan: RuntimePlan | None = None
         try:
-            plan = await self._runtimes.plan(function, code)
+            plan = await self._runtimes.plan(function, code, layers)
         except EntryPointInvalid as error:
             refusal = Failure("error", "Runtime.InvalidEntrypoint", str(error))
         spec = SandboxSpec(sandbox=sandbox, memory_mb=function.memory_mb, tmp_mb=function.tmp_mb)
@@ -140,10 +147,19 @@ class Worker:
         if plan is None:
             launch = Launch(program=None, refusal=refusal)
         else:
-            program = _program(made, function, plan, code, stream)
+            opt = _laid(layers)
+            program = _program(made, function, plan, Trees(code, opt), stream)
             launch = Launch(program=program, init_line=plan.init_line)
         sink = StreamSink(self._logs, LogGroup.of_function(function.key), stream, self._clock)
         return ExecutionEnvironment(made, function, launch, sink, self._clock, self._jobs)
+
+    async def _layers(self, function: FunctionVersion) -> list[Path]:
+        """The trees to be laid over one another, the lowest first."""
+        digests = without_covered([layer.sha256 for layer in function.layers])
+        trees = [await self._code.prepare(digest, function.runtime) for digest in digests]
+        if len(trees) > 1 and not self._backend.can_merge:
+            return [await self._code.merged(digests)]
+        return trees
 
     async def run(
         self, sandbox: SandboxId, invocation: Invocation, released: Callable[[bool], None]
@@ -224,25 +240,43 @@ class Capacity(Protocol):
     def available_mb(self) -> int: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Trees:
+    """What is the function's own in its file system."""
+
+    code: Path
+    opt: Mount | None
+
+
+def _laid(layers: Sequence[Path]) -> Mount | None:
+    if not layers:
+        return None
+    top, *below = reversed(layers)
+    return Mount(top, OPT, tuple(below))
+
+
 def _program(
-    sandbox: Sandbox, function: FunctionVersion, plan: RuntimePlan, code: Path, stream: str
+    sandbox: Sandbox, function: FunctionVersion, plan: RuntimePlan, trees: Trees, stream: str
 ) -> Program:
-    task = Mount(code, TASK)
-    mounts = [task]
-    places = {"task": sandbox.inside(task), "runtime": RUNTIME, "lang": LANG}
+    task = Mount(trees.code, TASK)
+    own = [task] if trees.opt is None else [task, trees.opt]
+    opt = OPT if trees.opt is None else sandbox.inside(trees.opt)
+    shared: list[Mount] = []
+    places = {"task": sandbox.inside(task), "opt": opt, "runtime": RUNTIME, "lang": LANG}
     for name, directory, destination in (
         ("runtime", plan.runtime_directory, RUNTIME),
         ("lang", plan.lang_directory, LANG),
     ):
         if directory is not None:
             mount = Mount(directory, destination)
-            mounts.append(mount)
+            shared.append(mount)
             places[name] = sandbox.inside(mount)
     place = Place(
         api_address=sandbox.api_address,
         task=places["task"],
         runtime=places["runtime"],
         lang=places["lang"],
+        opt=opt,
         tmp=sandbox.tmp_directory,
     )
     extra = {name: _placed(text, places) for name, text in plan.variables.items()}
@@ -252,19 +286,19 @@ def _program(
         command=argv[:-1],
         script=argv[-1],
         environment=tuple(sorted(common(place, extra).items())),
-        mounts=tuple(mounts[1:]),
+        mounts=tuple(shared),
     )
     return Program(
-        argv=argv,
+        argv=(*argv, opt) if plan.is_told_opt and opt != OPT else argv,
         environment=variables(function, place, Credentials.fresh(), stream, extra),
         working_directory=places["task"],
-        mounts=tuple(mounts),
+        mounts=(*own, *shared),
         zygote=kind if plan.may_be_forked else None,
     )
 
 
 def _placed(text: str, places: Mapping[str, str]) -> str:
-    """`text` with {task}, {runtime} and {lang} filled in; nothing else in it is touched."""
+    """`text` with {task} and the other places filled in; nothing else in it is touched."""
     for name, path in places.items():
         text = text.replace(f"{{{name}}}", path)
     return text

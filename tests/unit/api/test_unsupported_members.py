@@ -13,7 +13,6 @@ from hearth.model.errors import InvalidParameterValue
 @pytest.mark.parametrize(
     ("member", "value"),
     [
-        ("Layers", ["arn:aws:lambda:eu-central-1:123456789012:layer:l:1"]),
         ("VpcConfig", {"SubnetIds": ["subnet-1"], "SecurityGroupIds": []}),
         ("VpcConfig", {"Ipv6AllowedForDualStack": True}),
         ("DeadLetterConfig", {"TargetArn": "arn:aws:sqs:eu-central-1:123456789012:q"}),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hearth.base.trees import remove_tree
+from hearth.base.trees import merge_trees, remove_tree
 
 
 def test_a_tree_of_any_depth_is_removed(tmp_path: Path) -> None:
@@ -47,3 +47,33 @@ def test_what_a_killed_removal_left_and_what_may_not_be_written_is_removed(tmp_p
 def test_what_is_not_there_cannot_be_removed(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         remove_tree(tmp_path / "nothing")
+
+
+def test_of_merged_trees_the_last_one_wins_at_each_name(tmp_path: Path) -> None:
+    low, high, merged = tmp_path / "low", tmp_path / "high", tmp_path / "merged"
+    for tree in (low, high):
+        (tree / "both").mkdir(parents=True)
+        (tree / "both" / tree.name).write_text(tree.name)
+        (tree / "file").write_text(tree.name)
+    (low / "was-directory").mkdir()
+    (low / "was-directory" / "x").touch()
+    (high / "was-directory").write_text("file now")
+    (low / "was-file").touch()
+    (high / "was-file").mkdir()
+    (low / "link").symlink_to("both")
+    (high / "link").mkdir()
+    (high / "link" / "own").touch()
+    (high / "to-nowhere").symlink_to("../..")
+    merged.mkdir()
+    merge_trees([low, high], merged)
+    found = {str(path.relative_to(merged)) for path in merged.rglob("*")}
+    assert found == {
+        *("both", "both/low", "both/high", "file", "was-directory", "was-file", "link"),
+        *("link/own", "to-nowhere"),
+    }
+    assert (merged / "file").read_text() == "high"
+    assert (merged / "was-directory").read_text() == "file now"
+    assert not (merged / "link").is_symlink(), "the link of a lower tree was followed"
+    assert not (low / "both" / "own").exists()
+    assert (merged / "to-nowhere").readlink() == Path("../..")
+    assert (merged / "file").stat().st_ino == (high / "file").stat().st_ino

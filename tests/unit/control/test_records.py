@@ -29,6 +29,7 @@ from hearth.model.functions import (
     State,
     UpdateStatus,
 )
+from hearth.model.layers import LayerUse
 
 FUNCTION = FunctionVersion(
     key=function_key("my-Function_1"),
@@ -44,6 +45,7 @@ FUNCTION = FunctionVersion(
     environment={"A": "1"},
     environment_given=True,
     tags={"t": "v"},
+    layers=(LayerUse(arn="a:1", sha256="b" * 64, size_bytes=3, unzipped_bytes=4),),
     state=State.FAILED,
     state_reason="r",
     state_reason_code="c",

@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Set as AbstractSet
+from dataclasses import replace
 from pathlib import Path
 
-from fakes.control import control_plane, function_key, made
+from fakes.control import control_plane, creation, function_key, made
 from hearth.control.sweeper import Sweeper
 from hearth.engine.contract import Entry
 from hearth.engine.memory import MemoryEngine
+from hearth.model.layers import LayerUse, merged_id
 
 
 class Store:
@@ -30,6 +32,29 @@ def test_every_store_is_told_all_that_is_referenced(tmp_path: Path) -> None:
             await plane.functions.delete(function_key())
             await Sweeper(plane.replica, *stores).turn()
             assert stores[0].calls[-1] == set()
+
+    asyncio.run(scene())
+
+
+def test_a_layer_is_referenced_as_long_as_a_function_or_a_version_of_it_is_there(
+    tmp_path: Path,
+) -> None:
+    async def scene() -> None:
+        kv = await MemoryEngine().bucket("meta")
+        async with control_plane(kv, tmp_path) as plane:
+            one, two = (
+                LayerUse(arn=f"arn:{n}", sha256=n * 64, size_bytes=1, unzipped_bytes=1)
+                for n in "ab"
+            )
+            creating = replace(creation(), layers=(one, two, one))
+            function = await plane.functions.create(creating)
+            await plane.settled()
+            store = Store()
+            await Sweeper(plane.replica, store, also=lambda: {"published"}).turn()
+            merged = merged_id([two.sha256, one.sha256])
+            trees = {function.code.sha256, one.sha256, two.sha256, merged}
+            assert store.calls == [trees | {"published"}]
+            assert await Sweeper(plane.replica, store, also=lambda: None).turn() == 0
 
     asyncio.run(scene())
 

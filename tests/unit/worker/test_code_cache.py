@@ -14,6 +14,7 @@ from fakes.control import HandClock
 from fakes.packages import FILE, LINK, PROGRAM, zip_entries, zip_of
 from hearth.base.jobs import Jobs
 from hearth.model.errors import InvalidZipFile
+from hearth.model.layers import merged_id
 from hearth.worker.code_cache import CodeCache
 
 RUNTIME = f"python3.{sys.version_info.minor}"
@@ -291,3 +292,24 @@ def test_a_kill_leaves_the_whole_tree_or_none(tmp_path: Path, files_before_kill:
 
     play(tmp_path, scenario)
     assert visible(tmp_path) == [sha256]
+
+
+def test_trees_are_merged_once_and_swept_like_others(tmp_path: Path) -> None:
+    async def scenario(cache: CodeCache, shelf: Shelf) -> None:
+        low, high = (shelf.put(zip_of({"name": n, n: ""})) for n in ("low", "high"))
+        for digest in (low, high):
+            await cache.prepare(digest)
+        first, second = await asyncio.gather(cache.merged([low, high]), cache.merged([low, high]))
+        assert first == second
+        assert sorted(path.name for path in first.iterdir()) == ["high", "low", "name"]
+        assert (first / "name").read_text() == "high"
+        other = await cache.merged([high, low])
+        assert (other / "name").read_text() == "low"
+        kept = {low, high, merged_id([low, high])}
+        await cache.sweep(kept)
+        shelf.clock.now_s += 101
+        assert await cache.sweep(kept) == 1
+        assert first.is_dir()
+        assert not other.exists()
+
+    play(tmp_path, scenario)

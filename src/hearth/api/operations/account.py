@@ -6,6 +6,7 @@ Source: https://docs.aws.amazon.com/lambda/latest/api/API_GetAccountSettings.htm
 from typing import Protocol
 
 from hearth.api.operation import Operation, OperationRequest, OperationResponse
+from hearth.control.documents import AccountScope
 from hearth.control.requests import CodeUsage
 from hearth.model import limits
 from hearth.model.ids import AccountId, Region
@@ -31,10 +32,19 @@ class Concurrency(Protocol):
     def usage(self, account: AccountId, region: Region) -> ConcurrencyUsage: ...
 
 
-def operations(storage: Storage, concurrency: Concurrency) -> tuple[Operation, ...]:
+class LayerStorage(Protocol):
+    """What layers take: control's Layers."""
+
+    def package_bytes(self, scope: AccountScope) -> int: ...
+
+
+def operations(
+    storage: Storage, concurrency: Concurrency, layers: LayerStorage | None = None
+) -> tuple[Operation, ...]:
     async def get_account_settings(request: OperationRequest) -> OperationResponse:
         account, region = request.caller.account, request.caller.region
         used = storage.usage(account, region)
+        layer_bytes = layers.package_bytes(AccountScope(account, region)) if layers else 0
         running = concurrency.usage(account, region)
         return OperationResponse(
             members={
@@ -46,7 +56,7 @@ def operations(storage: Storage, concurrency: Concurrency) -> tuple[Operation, .
                     "UnreservedConcurrentExecutions": running.unreserved,
                 },
                 "AccountUsage": {
-                    "TotalCodeSize": used.code_bytes,
+                    "TotalCodeSize": used.code_bytes + layer_bytes,
                     "FunctionCount": used.functions,
                 },
             }

@@ -8,7 +8,7 @@ function is Pending, no states in ListFunctions, no Environment unless one was e
 
 import base64
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from hearth.api.operation import Operation, OperationRequest, OperationResponse
@@ -20,7 +20,8 @@ from hearth.control.requests import CreateFunction, UpdateCode, UpdateConfigurat
 from hearth.model import limits
 from hearth.model.errors import InvalidParameterValue
 from hearth.model.functions import Architecture, FunctionVersion, State
-from hearth.model.ids import LATEST, FunctionKey
+from hearth.model.ids import LATEST, Caller, FunctionKey
+from hearth.model.layers import LayerUse
 
 Members = Mapping[str, Any]
 CodeLocation = Callable[[OperationRequest, FunctionVersion], str]
@@ -43,17 +44,27 @@ class Signing(Protocol):
     async def attach(self, function: FunctionVersion, arn: str) -> None: ...
 
 
+class Layers(Protocol):
+    """What a function gets of layer versions: control's LayerAccess."""
+
+    def uses(
+        self, caller: Caller, function: FunctionKey, arns: Sequence[str]
+    ) -> Sequence[LayerUse]: ...
+
+
 def operations(
     functions: Functions,
     code_location: CodeLocation | None = None,
     reserved_of: ReservedOf | None = None,
     *,
+    layers: Layers | None = None,
     tags_of: TagsOf = lambda function: function.tags,
     signing: Signing | None = None,
 ) -> tuple[Operation, ...]:
     """Without `code_location`, GetFunction answers no `Code.Location`; without `reserved_of`, no
-    `Concurrency`; without `signing`, code signing configurations are refused."""
-    handlers = _Handlers(functions, code_location, reserved_of, tags_of, signing)
+    `Concurrency`; without `signing`, code signing configurations are refused, and without
+    `layers` layers are."""
+    handlers = _Handlers(functions, code_location, reserved_of, tags_of, signing, layers)
     return (
         Operation("lambda", "CreateFunction", handlers.create),
         Operation("lambda", "GetFunction", handlers.get),
@@ -73,12 +84,14 @@ class _Handlers:
         reserved_of: ReservedOf | None,
         tags_of: TagsOf,
         signing: Signing | None,
+        layers: Layers | None,
     ) -> None:
         self._functions = functions
         self._code_location = code_location
         self._reserved_of = reserved_of
         self._tags_of = tags_of
         self._signing = signing
+        self._layers = layers
 
     async def create(self, request: OperationRequest) -> OperationResponse:
         members = request.members
@@ -101,6 +114,7 @@ class _Handlers:
                 architecture=_architecture(members) or Architecture.X86_64,
                 environment=_environment(members),
                 tags=members.get("Tags") or {},
+                layers=self._uses(request, key) or (),
                 publish=bool(members.get("Publish")),
             )
         )
@@ -187,6 +201,7 @@ class _Handlers:
                 memory_mb=members.get("MemorySize"),
                 tmp_mb=_tmp_mb(members),
                 environment=_environment(members),
+                layers=self._uses(request, key),
                 revision_id=members.get("RevisionId"),
             )
         )
@@ -197,6 +212,15 @@ class _Handlers:
         key, qualifier = addressed(request, "DeleteFunction")
         await self._functions.delete(key, qualifier)
         return OperationResponse(status=204)
+
+    def _uses(self, request: OperationRequest, key: FunctionKey) -> tuple[LayerUse, ...] | None:
+        """None where no Layers were given; an empty list takes all layers away."""
+        arns = request.members.get("Layers")
+        if not arns:
+            return None if arns is None else ()
+        if self._layers is None:
+            raise unsupported("Layers")
+        return tuple(self._layers.uses(request.caller, key, arns))
 
     def _code_signing(self) -> Signing:
         if self._signing is None:
@@ -250,6 +274,10 @@ def configured(function: FunctionVersion, qualifier: str | None) -> dict[str, An
         "SnapStart": {"ApplyOn": "None", "OptimizationStatus": "Off"},
         "LoggingConfig": {"LogFormat": "Text", "LogGroup": log_group(function.key.name)},
     }
+    if function.layers:
+        members["Layers"] = [
+            {"Arn": layer.arn, "CodeSize": layer.size_bytes} for layer in function.layers
+        ]
     if function.environment_given:
         members["Environment"] = {"Variables": dict(function.environment)}
     return members

@@ -43,7 +43,6 @@ _DEFAULTS: Final[Mapping[str, _IsDefault]] = {
     "ImageConfig": _empty,
     "ImageUri": _empty,
     "KMSKeyArn": _empty,
-    "Layers": _empty,
     "PackageType": _equals("Zip"),
     "PublishTo": _never,
     "RuntimeConfig": _never,

@@ -35,7 +35,8 @@ def preload() -> None:
 def main() -> None:
     task = os.environ["LAMBDA_TASK_ROOT"]
     version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
-    first = [task, f"/opt/python/lib/{version}/site-packages", "/opt/python"]
+    layers = sys.argv.pop(1) if len(sys.argv) > 1 else "/opt"  # without a sandbox: elsewhere
+    first = [task, f"{layers}/python/lib/{version}/site-packages", f"{layers}/python"]
     sys.path[:] = first + [entry for entry in sys.path if entry not in first]
     _make_builtins()
     was_loaded = "awslambdaric.bootstrap" in sys.modules

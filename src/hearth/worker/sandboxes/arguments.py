@@ -81,7 +81,7 @@ def _devices() -> list[str]:
 
 def _mounts(order: StartOrder) -> list[str]:
     arguments: list[str] = []
-    for number, (_, destination) in enumerate(order.mounts):
+    for number, (_, destination, *_below) in enumerate(order.mounts):
         arguments += ["--ro-bind", f"/mounts/{number}", destination]
     return arguments
 

@@ -9,6 +9,7 @@ import itertools
 import os
 import platform
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -16,13 +17,20 @@ from hearth.base.clock import Clock
 from hearth.base.jobs import Jobs
 from hearth.base.log import Log
 from hearth.model.ids import SandboxId
+from hearth.worker import limits
 from hearth.worker.limits.contract import MB, Bounds, Cell, Limits
 from hearth.worker.limits.find import find_limits
 from hearth.worker.limits.watch import MemoryWatch
 from hearth.worker.sandboxes import diagnosis, messages
 from hearth.worker.sandboxes.bubblewrap_sandbox import BubblewrapSandbox, Resources
 from hearth.worker.sandboxes.bwrap import find_bwrap
-from hearth.worker.sandboxes.contract import Capabilities, Program, SandboxFailed, SandboxSpec
+from hearth.worker.sandboxes.contract import (
+    Capabilities,
+    Mount,
+    Program,
+    SandboxFailed,
+    SandboxSpec,
+)
 from hearth.worker.sandboxes.launcher import Launcher
 from hearth.worker.sandboxes.messages import BoxOrder, CreateOrder, ExitEvent, Opened, OpenOrder
 from hearth.worker.sandboxes.outputs import read_to_end
@@ -36,6 +44,8 @@ _TRIAL = SandboxSpec(sandbox=SandboxId("trial"), memory_mb=128, tmp_mb=1)
 _TRIAL_PROGRAM = Program(
     argv=("/bin/true",), environment={}, working_directory="/var/task", mounts=()
 )
+_TRIAL_MERGE = Mount(_SECCOMP, "/opt", (Path(limits.__file__).parent,))
+"""Two directories that there are, neither of them within the other."""
 _ISOLATION: Final = (
     "user namespace, no capabilities, no new privileges",
     "pid namespace",
@@ -56,6 +66,7 @@ class BubblewrapBackend:
 
     def __init__(self, instance: str, run_directory: Path, clock: Clock, jobs: Jobs) -> None:
         del run_directory
+        self.can_merge = True
         self._instance = instance
         self._watch = MemoryWatch(clock, jobs)
         self._limits: Limits | None = None
@@ -78,7 +89,7 @@ class BubblewrapBackend:
         try:
             self._limits = find_limits(self._instance)
             launcher = await self._launched()
-            await self._try()
+            await self._try_both()
         except (SandboxFailed, TimeoutError) as error:
             await self.close()
             return diagnosis.not_usable(self.name, error)
@@ -211,12 +222,21 @@ class BubblewrapBackend:
         if self._uids and uid is not None:
             self._uids.give(uid)
 
-    async def _try(self) -> None:
+    async def _try_both(self) -> None:
+        """With merged directories, and if that fails, without. Raises as _try()."""
+        try:
+            await self._try(replace(_TRIAL_PROGRAM, mounts=(_TRIAL_MERGE,)))
+        except SandboxFailed as error:
+            await self._try(_TRIAL_PROGRAM)
+            self.can_merge = False
+            log.warning("layers are merged by hard links: no overlay mounts here", error=error)
+
+    async def _try(self, program: Program) -> None:
         """Raises SandboxFailed or TimeoutError if a program cannot be run for real."""
         async with asyncio.timeout(_TRIAL_S):
             sandbox = await self.create(_TRIAL)
             try:
-                channels = await sandbox.start(_TRIAL_PROGRAM)
+                channels = await sandbox.start(program)
                 channels.api.close()
                 said, exit_ = await asyncio.gather(read_to_end(channels.stderr), sandbox.wait())
                 await read_to_end(channels.stdout)

@@ -263,8 +263,7 @@ class BubblewrapSandbox:
             argv=list(program.argv),
             environment=dict(program.environment),
             working_directory=program.working_directory,
-            # Resolved, because the launcher sees the host below a directory: a link would mislead.
-            mounts=[[str(mount.source.resolve()), mount.destination] for mount in program.mounts],
+            mounts=[mount_order(mount) for mount in program.mounts],
             own_network=own_network,
             host_files=[] if own_network else _name_resolution(),
             uid=self._own.uid,
@@ -281,6 +280,13 @@ class BubblewrapSandbox:
             [resource.RLIMIT_CORE, _CORE_BYTES],
             [resource.RLIMIT_MEMLOCK, _MEMLOCK_BYTES],
         ]
+
+
+def mount_order(mount: Mount) -> list[str]:
+    """See StartOrder.mounts. Resolved, because the launcher sees the host below a directory: a
+    link would mislead."""
+    below = [str(directory.resolve()) for directory in mount.below]
+    return [str(mount.source.resolve()), mount.destination, *below]
 
 
 def _check(program: Program) -> None:

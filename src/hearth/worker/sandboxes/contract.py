@@ -44,6 +44,9 @@ class Mount:
 
     source: Path
     destination: str
+    below: tuple[Path, ...] = ()
+    """Directories that show where `source` has nothing, nearest first. Only for a backend that
+    can_merge."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,6 +199,11 @@ class Capabilities:
 class SandboxBackend(Protocol):
     @property
     def name(self) -> str: ...
+
+    @property
+    def can_merge(self) -> bool:
+        """Whether a Mount may have directories `below` its source. Known after open()."""
+        ...
 
     async def open(self) -> Capabilities:
         """Start what the backend needs (its launcher), clear leftovers of an earlier run, try a

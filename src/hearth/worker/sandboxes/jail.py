@@ -24,7 +24,7 @@ from hearth.worker.sandboxes.stage import (
     HOST,
     OUTSIDE,
     SECCOMP,
-    host_directory,
+    shown,
 )
 
 
@@ -72,8 +72,10 @@ def _arrange_stage(order: StartOrder) -> None:
     """Mount this sandbox's own directories, then drop the host and every other sandbox's."""
     linux.bind(f"{BOXES}/{order.box}", "/box")
     jail_steps.mount_shared_memory("/shm")
-    for number, (source, _) in enumerate(order.mounts):
-        linux.bind(host_directory(source), f"/mounts/{number}")
+    for number, mount in enumerate(order.mounts):
+        tree = shown(mount)
+        linux.move_mount(tree, f"/mounts/{number}")
+        os.close(tree)
     for source, destination in order.host_files:
         linux.bind(HOST + source, destination)
     linux.detach(OUTSIDE)

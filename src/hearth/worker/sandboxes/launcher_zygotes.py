@@ -28,7 +28,7 @@ from hearth.worker.sandboxes.messages import (
     StartOrder,
     ZygoteOrder,
 )
-from hearth.worker.sandboxes.stage import BOXES, HOST, SECCOMP, Stage, host_directory
+from hearth.worker.sandboxes.stage import BOXES, HOST, SECCOMP, Stage, host_directory, shown
 from hearth.worker.sandboxes.zygote_root import READ_ONLY, Parts, fork_zygote
 
 
@@ -91,8 +91,10 @@ class Zygotes:
     def make(self, number: int, content: dict[str, Any]) -> None:
         """Raises OSError."""
         order = ZygoteOrder(**content)
-        trees = [_detached(host_directory(source)) for source, _ in order.mounts]
-        sources = _detached(host_directory(str(Path(__file__).resolve().parents[3])))
+        trees = [_detached(shown(mount)) for mount in order.mounts]
+        sources = _detached(
+            linux.open_tree(host_directory(str(Path(__file__).resolve().parents[3])))
+        )
         parts = Parts(
             links=self._stage.links,
             binds=tuple(self._stage.binds),
@@ -207,7 +209,7 @@ class Zygotes:
     def _gather(self, order: StartOrder, fds: list[int]) -> None:
         """Appends to `fds`, which the caller closes, in the order of zygote_child.Order."""
         fds.append(linux.open_tree(f"{BOXES}/{order.box}"))
-        fds.extend(_detached(host_directory(source)) for source, _ in order.mounts)
+        fds.extend(_detached(shown(mount)) for mount in order.mounts)
         tasks = list(order.cgroup_tasks)
         if order.cgroup_directory is not None:
             tasks.append(f"{order.cgroup_directory}/cgroup.procs")
@@ -349,16 +351,15 @@ def _for_init(order: StartOrder) -> dict[str, Any]:
         "argv": order.argv,
         "environment": order.environment,
         "working_directory": order.working_directory,
-        "mounts": [destination for _, destination in order.mounts],
+        "mounts": [mount[1] for mount in order.mounts],
         "uid": order.uid,
         "rlimits": order.rlimits,
         "processes_in_namespace": order.processes_in_namespace,
     }
 
 
-def _detached(source: str) -> int:
-    """The directory as a read-only mount that is nowhere yet. Raises OSError."""
-    tree = linux.open_tree(source)
+def _detached(tree: int) -> int:
+    """The detached mount, made read-only; closed if that fails. Raises OSError."""
     try:
         linux.restrict_mount(tree, READ_ONLY)
     except OSError:

@@ -68,7 +68,7 @@ class StartOrder:
     environment: dict[str, str]
     working_directory: str
     mounts: list[list[str]]
-    """[source on the host, destination inside]"""
+    """[source on the host, destination inside, further sources below the first, nearest first]"""
     own_network: bool
     host_files: list[list[str]]
     """[source on the host, file in /etc to be covered by it]: for programs in the host's network"""

@@ -49,6 +49,7 @@ class ProcessBackend:
     """The SandboxBackend without isolation. Its files are below `run_directory`/INSTANCE."""
 
     name = "process"
+    can_merge = False
 
     def __init__(self, instance: str, run_directory: Path, clock: Clock, jobs: Jobs) -> None:
         self._directory = run_directory / f"processes-{instance}"

@@ -222,6 +222,22 @@ def host_directory(source: str) -> str:
     return path
 
 
+def shown(mount: list[str]) -> int:
+    """A detached copy of what a mount of an order shows. Raises OSError."""
+    source, _, *below = mount
+    if not below:
+        return linux.open_tree(host_directory(source))
+    directories: list[int] = []
+    try:
+        directories.extend(
+            os.open(host_directory(path), os.O_PATH | os.O_CLOEXEC) for path in (source, *below)
+        )
+        return linux.new_overlay(directories)
+    finally:
+        for directory in directories:
+            os.close(directory)
+
+
 def _box(number: int) -> Path:
     return Path(BOXES, str(number))
 

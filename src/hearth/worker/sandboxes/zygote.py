@@ -8,7 +8,6 @@ bubblewrap. Limits, uids, /tmp, kills and ends are the same.
 
 import asyncio
 import sys
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -18,6 +17,7 @@ from hearth.base.jobs import Jobs
 from hearth.model.ids import SandboxId
 from hearth.worker.sandboxes import messages
 from hearth.worker.sandboxes.bubblewrap import BubblewrapBackend
+from hearth.worker.sandboxes.bubblewrap_sandbox import mount_order
 from hearth.worker.sandboxes.contract import (
     Capabilities,
     Mount,
@@ -109,7 +109,7 @@ class ZygoteBackend(BubblewrapBackend):
             command=list(kind.command),
             script=kind.script,
             environment=dict(kind.environment),
-            mounts=_on_the_host(kind.mounts),
+            mounts=[mount_order(mount) for mount in kind.mounts],
         )
         if uid is not None:
             self._zygote_uids[number] = uid
@@ -147,7 +147,3 @@ class ZygoteBackend(BubblewrapBackend):
         for number in list(self._zygote_uids):
             self._zygote_gone(number)
         super()._lost()
-
-
-def _on_the_host(mounts: Iterable[Mount]) -> list[list[str]]:
-    return [[str(mount.source.resolve()), mount.destination] for mount in mounts]

@@ -109,7 +109,7 @@ def _build(order: ZygoteOrder, parts: Parts) -> None:
     for link, target in parts.links.items():
         (root / link.lstrip("/")).symlink_to(target)
     _make_devices(root)
-    for tree, (_, destination) in zip(parts.mounts, order.mounts, strict=True):
+    for tree, (_, destination, *_below) in zip(parts.mounts, order.mounts, strict=True):
         (root / destination.lstrip("/")).mkdir(mode=0o755, parents=True, exist_ok=True)
         linux.move_mount(tree, f"{root}{destination}")
     linux.move_mount(parts.sources, f"{root}{SOURCES}")
