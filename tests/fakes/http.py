@@ -34,6 +34,7 @@ class FakeResponder:
         self.headers: dict[str, str] = {}
         self.body = b""
         self.gone = False
+        self.stream: FakeStream | None = None
         self._callbacks: list[Callable[[], None]] = []
 
     def send(self, status: int, headers: Iterable[tuple[str, str]] = (), body: bytes = b"") -> None:
@@ -47,6 +48,11 @@ class FakeResponder:
             self.headers = dict(listed)
             self.body = body
 
+    def begin(self, status: int, headers: Iterable[tuple[str, str]] = ()) -> "FakeStream":
+        self.send(status, headers)
+        self.stream = FakeStream(self)
+        return self.stream
+
     def on_gone(self, callback: Callable[[], None]) -> None:
         self._callbacks.append(callback)
 
@@ -55,7 +61,45 @@ class FakeResponder:
         self.gone = True
         for callback in self._callbacks:
             callback()
+        if self.stream is not None:
+            self.stream.make_room()
 
     @property
     def json(self) -> Any:
         return msgspec.json.decode(self.body)
+
+
+class FakeStream:
+    """The body of an answer that was begun; a slow client is a test that sets `is_full`."""
+
+    def __init__(self, responder: FakeResponder) -> None:
+        self.is_full = False
+        self.pieces: list[bytes] = []
+        self.ending: str | None = None
+        self._responder = responder
+        self._on_room: Callable[[], None] | None = None
+
+    @property
+    def gone(self) -> bool:
+        return self._responder.gone
+
+    def on_room(self, callback: Callable[[], None]) -> None:
+        self._on_room = callback
+
+    def make_room(self) -> None:
+        self.is_full = False
+        if self._on_room is not None:
+            self._on_room()
+
+    def write(self, data: bytes) -> None:
+        assert self.ending is None, "written after the end"
+        if not self.gone:
+            self.pieces.append(data)
+
+    def end(self) -> None:
+        assert self.ending is None, "ended twice"
+        self.ending = "end"
+
+    def abort(self) -> None:
+        assert self.ending is None, "ended twice"
+        self.ending = "abort"

@@ -20,22 +20,46 @@ from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
 from hearth.base.http1_connection import Connection
+from hearth.base.http1_exchange import BodySink, IncomingBody, OutgoingBody
 from hearth.base.http1_fields import HttpRefusal
-from hearth.base.http1_parser import HttpLimits, HttpRequest
+from hearth.base.http1_parser import HttpLimits, HttpRequest, Streams
 
 __all__ = [
+    "BodySink",
     "ErrorAnswer",
     "Handler",
     "HttpLimits",
     "HttpRefusal",
     "HttpRequest",
     "HttpServer",
+    "IncomingBody",
+    "OutgoingBody",
     "Responder",
+    "ResponseStream",
+    "StreamingResponder",
 ]
 
 BACKLOG: Final = 1_024
 SWEEP_S_MIN: Final = 0.01
 SWEEP_S_MAX: Final = 1.0
+
+
+class ResponseStream(Protocol):
+    """The body of an answer that is written bit by bit; see http1_exchange."""
+
+    @property
+    def is_full(self) -> bool: ...
+
+    @property
+    def gone(self) -> bool: ...
+
+    def on_room(self, callback: Callable[[], None]) -> None: ...
+
+    def write(self, data: bytes) -> None: ...
+
+    def end(self) -> None: ...
+
+    def abort(self) -> None: ...
 
 
 class Responder(Protocol):
@@ -59,7 +83,15 @@ class Responder(Protocol):
         ...
 
 
-Handler = Callable[[HttpRequest, Responder], None]
+class StreamingResponder(Responder, Protocol):
+    """Send or begin, exactly once."""
+
+    def begin(self, status: int, headers: Iterable[tuple[str, str]] = ()) -> ResponseStream:
+        """For a body that is written bit by bit, in chunks to a client that understands them."""
+        ...
+
+
+Handler = Callable[[HttpRequest, StreamingResponder], None]
 """Called synchronously, in order per connection."""
 
 ErrorAnswer = Callable[[HttpRefusal], tuple[int, list[tuple[str, str]], bytes]]
@@ -75,9 +107,16 @@ class HttpServer:
     """Serves one listening socket."""
 
     def __init__(
-        self, handler: Handler, limits: HttpLimits, *, on_error: ErrorAnswer | None = None
+        self,
+        handler: Handler,
+        limits: HttpLimits,
+        *,
+        on_error: ErrorAnswer | None = None,
+        streams: Streams | None = None,
     ) -> None:
+        """`streams`: which requests' bodies are handed on as they come (`request.stream`)."""
         self.handler: Final = handler
+        self.streams: Final = streams
         self.limits: Final = limits
         self.error_answer: Final = on_error or _plain_answer
         self.in_flight = 0

@@ -32,10 +32,12 @@ class ChunkedBody:
         "_scanned",
         "_trailer_bytes_max",
         "_trailers",
+        "_whole",
     )
 
     def __init__(self, body_bytes_max: int, trailer_bytes_max: int) -> None:
         self._body = bytearray()
+        self._whole = 0  # bytes of data so far, those that were taken out included
         self._body_bytes_max = body_bytes_max
         self._trailer_bytes_max = trailer_bytes_max
         self._trailers: dict[str, str] = {}
@@ -65,6 +67,11 @@ class ChunkedBody:
                 return pos, False
             pos = after
 
+    def taken(self) -> bytes:
+        """The data since the last call, for whoever does not wait for the whole."""
+        data, self._body = bytes(self._body), bytearray()
+        return data
+
     def result(self) -> tuple[bytes, dict[str, str]]:
         """Body and trailers, once `take` has said that this is all."""
         return bytes(self._body), self._trailers
@@ -86,7 +93,7 @@ class ChunkedBody:
             if self._extension_bytes > EXTENSION_BYTES_MAX:
                 raise HttpRefusal(400, "Chunk extensions are too large.")
         self._left = int(line[1], 16)
-        if len(self._body) + self._left > self._body_bytes_max:
+        if self._whole + self._left > self._body_bytes_max:
             raise HttpRefusal(413, "Request body is too large.")
         self._part = _Part.DATA if self._left else _Part.TRAILERS
         return end + 2
@@ -94,6 +101,7 @@ class ChunkedBody:
     def _data(self, buffer: bytes | bytearray, pos: int) -> int:
         end = min(pos + self._left, len(buffer))
         self._body += buffer[pos:end] if pos or end != len(buffer) else buffer
+        self._whole += end - pos
         self._left -= end - pos
         if not self._left:
             self._part = _Part.DATA_END

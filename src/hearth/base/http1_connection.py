@@ -1,6 +1,6 @@
 """What happens on one HTTP connection? The asyncio side: reading, replying, waiting, ending.
 
-reading --request--> working --send--> reading ...
+reading --request--> working --send, or begin ... end--> reading ...
    |                    |
    |--refusal--> lingering (answered; input is thrown away so that the client can read it)
    `--------------------+--> closing (flushing what was written) --> gone
@@ -8,13 +8,13 @@ reading --request--> working --send--> reading ...
 
 import asyncio
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
+from hearth.base.http1_exchange import JOIN_BYTES_MAX, Exchange, IncomingBody, response_head
 from hearth.base.http1_fields import HttpRefusal
-from hearth.base.http1_parser import HttpLimits, HttpRequest, Phase, RequestParser
+from hearth.base.http1_parser import HttpLimits, HttpRequest, Phase, RequestParser, Streams
 from hearth.base.log import Log
 
 if TYPE_CHECKING:
@@ -29,18 +29,12 @@ LINGER_S: Final = 10.0
 LINGER_BYTES_MAX: Final = 268_435_456
 """Throwing away is cheap; a client that gets a reset instead never sees why it was refused."""
 
-JOIN_BYTES_MAX: Final = 65_536
-"""A larger body is not copied behind its head just to be written in one go."""
-
 KEEPALIVE: Final = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4))
 """A held-open request notices within two minutes that its client's machine is no more."""
 
-_STATUS_LINES: Final = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n" for s in HTTPStatus}
 _INTERNAL_ERROR: Final = b'{"message":"Internal server error"}'
 _JSON: Final = (("Content-Type", "application/json"),)
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
-
-Headers = Iterable[tuple[str, str]]
 
 
 class Server(Protocol):
@@ -54,7 +48,10 @@ class Server(Protocol):
     def limits(self) -> HttpLimits: ...
 
     @property
-    def handler(self) -> Callable[[HttpRequest, "Exchange"], None]: ...
+    def handler(self) -> Callable[[HttpRequest, Exchange], None]: ...
+
+    @property
+    def streams(self) -> Streams | None: ...
 
     @property
     def error_answer(self) -> Callable[[HttpRefusal], tuple[int, list[tuple[str, str]], bytes]]: ...
@@ -64,83 +61,13 @@ class Server(Protocol):
     def closed(self, connection: "Connection") -> None: ...
 
 
-class Exchange:
-    """One request and its answer: the Responder that a handler gets."""
-
-    __slots__ = ("_callbacks", "_connection", "_gone", "_is_head", "_sent")
-
-    def __init__(self, connection: "Connection", is_head: bool) -> None:
-        self._connection: Connection | None = connection
-        self._is_head = is_head
-        self._sent = False
-        self._gone = False
-        self._callbacks: list[Callable[[], None]] | None = None
-
-    @property
-    def gone(self) -> bool:
-        return self._gone
-
-    @property
-    def sent(self) -> bool:
-        return self._sent
-
-    def send(self, status: int, headers: Headers = (), body: bytes = b"") -> None:
-        if self._sent:
-            raise RuntimeError("this request was answered before")
-        connection = self._connection
-        if connection is None:
-            self._sent = True
-            return
-        head = response_head(status, headers, len(body), connection.next_token())
-        self._sent = True
-        self._connection = self._callbacks = None
-        has_no_body = self._is_head or status in (204, 304)
-        connection.reply(head, b"" if has_no_body else body)
-
-    def on_gone(self, callback: Callable[[], None]) -> None:
-        if self._gone:
-            asyncio.get_running_loop().call_soon(callback)
-        elif self._callbacks is None:
-            self._callbacks = [callback]
-        else:
-            self._callbacks.append(callback)
-
-    def lose(self) -> None:
-        """The connection tells that the client is gone."""
-        self._connection = None
-        self._gone = True
-        callbacks, self._callbacks = self._callbacks, None
-        for callback in callbacks or ():
-            try:
-                callback()
-            except Exception as error:  # noqa: BLE001 -- the other callbacks must still hear of it
-                log.error("on_gone callback failed", error=error)
-
-
-def response_head(status: int, headers: Headers, length: int, connection: str) -> bytes:
-    """`connection` is that header's value, if any.
-
-    Raises ValueError if a header would break out of its line or is not latin-1.
-    """
-    line = _STATUS_LINES.get(status) or f"HTTP/1.1 {status} \r\n"
-    text = line if status == HTTPStatus.NO_CONTENT else f"{line}Content-Length: {length}\r\n"
-    if connection:
-        text += f"Connection: {connection}\r\n"
-    lines_max = text.count("\n")
-    for name, value in headers:
-        text += f"{name}: {value}\r\n"
-        lines_max += 1
-    if text.count("\n") != lines_max or text.count("\r") != lines_max:
-        raise ValueError("a response header holds a line break")
-    return (text + "\r\n").encode("latin-1")
-
-
 class Connection(asyncio.Protocol):
     """One client."""
 
     __slots__ = (
         "_exchange",
         "_held",
+        "_incoming",
         "_linger_left",
         "_lingering",
         "_marker",
@@ -151,15 +78,19 @@ class Connection(asyncio.Protocol):
         "_requests",
         "_server",
         "_transport",
+        "_writes",
         "_writing_paused",
     )
 
     def __init__(self, server: Server) -> None:
         self._server = server
         self._transport: asyncio.Transport = cast("Any", None)  # until connection_made
-        self._parser = RequestParser(server.limits)
+        self._parser = RequestParser(server.limits, "", server.streams)
         self._exchange: Exchange | None = None
+        self._incoming: IncomingBody | None = None
+        """The body of the request in hand, while it is handed on as it comes."""
         self._requests = 0
+        self._writes = 0  # of streamed answers: tells a slow client from a stopped one
         self._held = 0  # our part of the server's held_bytes
         self._pumping = False
         self._reading_paused = False
@@ -171,7 +102,7 @@ class Connection(asyncio.Protocol):
 
     def next_token(self) -> str:
         """What the next response has to say in its Connection header."""
-        if self._server.draining or not self._parser.keep_alive:
+        if self._server.draining or not self._parser.keep_alive or self._incoming is not None:
             return "close"
         return "keep-alive" if self._parser.is_old else ""
 
@@ -183,7 +114,8 @@ class Connection(asyncio.Protocol):
         if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
             with suppress(OSError):  # reset by the client already: connection_lost follows
                 _tune(sock)
-            self._parser = RequestParser(self._server.limits, _peer(transport))
+            server = self._server
+            self._parser = RequestParser(server.limits, _peer(transport), server.streams)
         if not self._server.opened(self):
             why = "It is ending." if self._server.draining else "Too many connections."
             self._refuse(HttpRefusal(503, why))
@@ -194,7 +126,9 @@ class Connection(asyncio.Protocol):
             self._throw_away(len(data))
             return
         self._parser.feed(data)
-        if self._exchange is None and not self._writing_paused:
+        if self._incoming is not None:
+            self._hand_on(self._incoming)
+        elif self._exchange is None and not self._writing_paused:
             self._pump()
         elif self._parser.buffered > PENDING_BYTES_MAX:
             self._pause_reading()
@@ -203,11 +137,8 @@ class Connection(asyncio.Protocol):
         return False  # close; connection_lost tells the exchange
 
     def connection_lost(self, _: Exception | None) -> None:
-        exchange, self._exchange = self._exchange, None
         self._lingering = True  # nothing that is still fed in may be parsed
-        if exchange is not None:
-            self._server.in_flight -= 1
-            exchange.lose()
+        self._lose_exchange()
         self._hold(0)
         self._server.closed(self)
 
@@ -216,8 +147,11 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._writing_paused = False
-        if self._exchange is None and not self._lingering:
-            self._pump()
+        if self._exchange is None:
+            if not self._lingering:
+                self._pump()
+        elif self._exchange.outgoing is not None:
+            self._exchange.outgoing.has_room()
 
     # Requests and answers
 
@@ -235,12 +169,18 @@ class Connection(asyncio.Protocol):
                 self._requests += 1
                 exchange = self._exchange = Exchange(self, request.method == "HEAD")
                 server.in_flight += 1
+                if parser.is_streaming:
+                    self._incoming = request.stream = IncomingBody(self)
                 try:
                     server.handler(request, exchange)
                 except Exception as error:  # noqa: BLE001 -- a bug: log it, tell the client nothing
                     log.error("handler failed", error=error)
                     if not exchange.sent:
                         exchange.send(500, _JSON, _INTERNAL_ERROR)
+                if self._incoming is not None:
+                    self._hand_on(self._incoming)
+                if self._lingering:
+                    return
         except HttpRefusal as refusal:
             self._refuse(refusal)
             return
@@ -261,9 +201,8 @@ class Connection(asyncio.Protocol):
         is_held_up = self._exchange is not None or self._writing_paused
         if is_held_up and parser.buffered > PENDING_BYTES_MAX:
             self._pause_reading()
-        elif self._reading_paused:
-            self._reading_paused = False
-            self._transport.resume_reading()
+        elif self._reading_paused and self._incoming is None:
+            self._resume_reading()
 
     def _hold(self, held: int) -> None:
         """Without a common bound, a few clients with large bodies could take all memory."""
@@ -272,6 +211,55 @@ class Connection(asyncio.Protocol):
         grows, self._held = held > self._held, held
         if grows and server.held_bytes > server.limits.held_bytes_max:
             self._refuse(HttpRefusal(503, "Too many requests are arriving."))
+
+    # Bodies that are handed on as they come
+
+    def _hand_on(self, incoming: IncomingBody) -> None:
+        """Give what has come of the request's body to whoever takes it."""
+        parser, sink = self._parser, incoming.sink
+        if sink is None:
+            raise RuntimeError("nobody takes the body of a request that comes bit by bit")
+        try:
+            data, trailers = parser.next_piece()
+        except HttpRefusal as refusal:
+            self._lose_exchange()
+            self._refuse(refusal)
+            return
+        if data:
+            sink.body_data(data)
+        if trailers is not None and self._incoming is incoming:
+            self._incoming = None
+            incoming.close()
+            self._resume_reading()
+            sink.body_end(trailers)
+
+    def pause_body(self) -> None:
+        self._pause_reading()
+
+    def resume_body(self) -> None:
+        self._resume_reading()
+
+    def _lose_exchange(self) -> None:
+        """The request in hand cannot be answered, and its body does not end."""
+        exchange, self._exchange = self._exchange, None
+        incoming, self._incoming = self._incoming, None
+        if exchange is not None:
+            self._server.in_flight -= 1
+            exchange.lose()
+        if incoming is not None:
+            incoming.close()
+            if incoming.sink is not None:
+                incoming.sink.body_broken()
+
+    # Answers
+
+    @property
+    def is_full(self) -> bool:
+        return self._writing_paused
+
+    @property
+    def speaks_chunked(self) -> bool:
+        return not self._parser.is_old
 
     def reply(self, head: bytes, body: bytes) -> None:
         """Write the answer to the request in hand, and go on with the next."""
@@ -285,13 +273,42 @@ class Connection(asyncio.Protocol):
         else:
             transport.write(head)
             transport.write(body)
-        if self._server.draining or not self._parser.keep_alive:
-            transport.close()
+        self._go_on()
+
+    def begin(self, head: bytes) -> None:
+        self.write((head,))
+
+    def write(self, parts: Sequence[bytes]) -> None:
+        self._writes += 1
+        if not self._transport.is_closing():
+            for part in parts:
+                self._transport.write(part)
+
+    def finish(self, last: bytes) -> None:
+        """The streamed answer to the request in hand is complete."""
+        self._exchange = None
+        self._server.in_flight -= 1
+        if self._transport.is_closing():
+            return
+        if last:
+            self._transport.write(last)
+        if self._parser.is_old:
+            self._transport.close()
+        else:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        if self._incoming is not None:
+            incoming, self._incoming = self._incoming, None
+            incoming.close()
+            self._linger()
+        elif self._server.draining or not self._parser.keep_alive:
+            self._transport.close()
         elif not self._pumping and not self._writing_paused and self._parser.buffered:
             self._pump()
 
     def _refuse(self, refusal: HttpRefusal) -> None:
-        """Answer, half-close, and throw away what the client is still sending."""
+        """Answer, and listen no more."""
         log.debug("request refused", status=refusal.status, reason=refusal.reason)
         try:
             status, headers, body = self._server.error_answer(refusal)
@@ -299,16 +316,18 @@ class Connection(asyncio.Protocol):
         except Exception as error:  # noqa: BLE001 -- a bug, and the client still needs an answer
             log.error("refusal failed", error=error)
             answer = response_head(500, _JSON, len(_INTERNAL_ERROR), "close") + _INTERNAL_ERROR
+        self._transport.write(answer)
+        self._linger()
+
+    def _linger(self) -> None:
+        """All is said: half-close, and throw away what the client is still sending."""
         self._lingering = True
         self._hold(0)
         self._parser = RequestParser(self._server.limits)  # frees what was buffered
         transport = self._transport
-        transport.write(answer)
         if transport.can_write_eof():
             transport.write_eof()
-        if self._reading_paused:
-            self._reading_paused = False
-            transport.resume_reading()
+        self._resume_reading()
 
     def _throw_away(self, length: int) -> None:
         self._linger_left -= length
@@ -319,6 +338,11 @@ class Connection(asyncio.Protocol):
         if not self._reading_paused:
             self._reading_paused = True
             self._transport.pause_reading()
+
+    def _resume_reading(self) -> None:
+        if self._reading_paused:
+            self._reading_paused = False
+            self._transport.resume_reading()
 
     # Ending and waiting
 
@@ -345,7 +369,7 @@ class Connection(asyncio.Protocol):
         limits = self._server.limits
         unsent = self._transport.get_write_buffer_size()
         if unsent:
-            return ("write", unsent), limits.write_timeout_s
+            return ("write", unsent, self._writes), limits.write_timeout_s
         if self._lingering or self._transport.is_closing():
             return "linger", LINGER_S
         if self._exchange is not None:

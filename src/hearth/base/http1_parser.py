@@ -12,11 +12,14 @@ Source: RFC 9112.
 """
 
 import re
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
 
 from hearth.base.http1_chunked import ChunkedBody
+from hearth.base.http1_exchange import IncomingBody
 from hearth.base.http1_fields import HttpRefusal, parse_fields, split_lines
 
 LENGTH_DIGITS_MAX: Final = 18
@@ -43,6 +46,12 @@ class HttpRequest:
     """The fields after the last chunk; never mixed into `headers`."""
     peer: str
     """`127.0.0.1:1234`, or nothing on a unix socket."""
+    stream: IncomingBody | None = None
+    """The body where it is handed on as it comes; `body` and `trailers` are empty then."""
+
+
+Streams = Callable[[str, dict[str, str]], bool]
+"""Is the body of a request with this target and these headers to be handed on as it comes?"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,14 +94,16 @@ class RequestParser:
         "_pos",
         "_refusal",
         "_scanned",
+        "_streams",
         "_wanted",
         "is_old",
+        "is_streaming",
         "keep_alive",
         "received",
         "wants_continue",
     )
 
-    def __init__(self, limits: HttpLimits, peer: str = "") -> None:
+    def __init__(self, limits: HttpLimits, peer: str = "", streams: Streams | None = None) -> None:
         self.keep_alive = True
         """Whether the connection may live on after the request that was taken last."""
         self.is_old = False
@@ -101,8 +112,11 @@ class RequestParser:
         """Bytes of the current body so far: tells a slow client from a stopped one."""
         self.wants_continue = False
         """The client waits for `100 Continue`; the caller clears this when it has sent one."""
+        self.is_streaming = False
+        """The request that was taken last has a body that is still to be taken by `next_piece`."""
         self._limits = limits
         self._peer = peer
+        self._streams = streams
         self._buffer: bytes | bytearray = b""
         self._pos = 0
         self._scanned = 0  # bytes after _pos that cannot begin the end of the head
@@ -114,7 +128,7 @@ class RequestParser:
 
     @property
     def phase(self) -> Phase:
-        if self._head is not None:
+        if self._head is not None or self.is_streaming:
             return Phase.BODY
         return Phase.HEAD if self.buffered else Phase.IDLE
 
@@ -144,12 +158,46 @@ class RequestParser:
         if self._refusal is not None:
             raise self._refusal
         try:
-            if self._head is None and not self._take_head():
-                return None
+            if self._head is None:
+                if not self._take_head():
+                    return None
+                if self._streams is not None and self._begins_stream(self._streams):
+                    return self._finish(b"", _NO_TRAILERS)
             return self._take_chunked() if self._chunked is not None else self._take_fixed()
         except HttpRefusal as refusal:
             self._refusal = refusal
             raise
+
+    def next_piece(self) -> tuple[bytes, dict[str, str] | None]:
+        """What has come of the body since; the trailers once it has ended. Only while is_streaming.
+
+        Raises HttpRefusal.
+        """
+        trailers: dict[str, str] | None
+        if self._chunked is None:
+            end = min(len(self._buffer), self._pos + self._wanted)
+            piece = bytes(self._buffer[self._pos : end])
+            self._pos = end
+            self._wanted -= len(piece)
+            trailers = None if self._wanted else {}
+        else:
+            self._pos, ended = self._chunked.take(self._buffer, self._pos)
+            piece = self._chunked.taken()
+            trailers = self._chunked.result()[1] if ended else None
+        if trailers is not None:
+            self.is_streaming = False
+            self._chunked = None
+        return piece, trailers
+
+    def _begins_stream(self, streams: Streams) -> bool:
+        assert self._head is not None
+        if not self._wanted and self._chunked is None:
+            return False
+        _, target, headers = self._head
+        self.is_streaming = streams(target, headers)
+        if self.is_streaming and self._chunked is not None:
+            self._chunked = ChunkedBody(sys.maxsize, self._limits.head_bytes_max)
+        return self.is_streaming
 
     def _take_head(self) -> bool:
         buffer, start = self._buffer, self._pos
