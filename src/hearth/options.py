@@ -98,6 +98,16 @@ def fraction(text: str) -> float:
     return read
 
 
+def rate(text: str) -> float:
+    try:
+        read = float(text)
+    except ValueError:
+        read = -1.0
+    if not 0.0 <= read <= 1_000_000.0:  # neither is what is no number
+        raise ValueError("MB a second, like 2 or 0.5, or 0 for no limit")
+    return read
+
+
 def level(text: str) -> str:
     if text.lower() not in ("debug", "info", "warning", "error"):
         raise ValueError("debug, info, warning or error")

@@ -80,6 +80,8 @@ class Settings:
     memory_fraction: float
     """Of the machine's memory, for all sandboxes together."""
     log_group_mb: int
+    stream_mb_per_s: float
+    """0: no limit."""
     log_level: str
     region: str
     nats_server: Path | None
@@ -300,6 +302,14 @@ OPTIONS: Final = (
         read=options.whole(1, 1_048_576),
         metavar="N",
         help="How many MB of log are kept for each function.",
+    ),
+    Option(
+        field="stream_mb_per_s",
+        flag="--stream-rate",
+        default="2",
+        read=options.rate,
+        metavar="MB/S",
+        help="How fast a streamed response may go after its first 6 MB; 0: as fast as it can.",
     ),
     Option(
         field="log_level",

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
-from hearth.base.http1 import HttpRequest
+from hearth.base.http1 import BodySink, HttpRequest, IncomingBody
 from hearth.base.jobs import Jobs
 from hearth.model.ids import SandboxId
 from hearth.worker.program import ProgramEvents
@@ -91,6 +91,36 @@ class Reply:
         self._answered(status, body, dict(headers))
 
 
+class Upload:
+    """A response on its way: what the connection does with the runtime's request body."""
+
+    def __init__(self) -> None:
+        self.body = IncomingBody(self)
+        self.paused = False
+        self.statuses: list[int] = []
+
+    @property
+    def sink(self) -> BodySink:
+        assert self.body.sink is not None, f"refused: {self.statuses}"
+        return self.body.sink
+
+    def write(self, data: bytes) -> None:
+        self.sink.body_data(data)
+
+    def end(self, trailers: dict[str, str] | None = None) -> None:
+        self.sink.body_end(trailers or {})
+
+    def breaks(self) -> None:
+        self.body.close()
+        self.sink.body_broken()
+
+    def pause_body(self) -> None:
+        self.paused = True
+
+    def resume_body(self) -> None:
+        self.paused = False
+
+
 class FakeProgram:
     """What stands for a process: `script` runs when it starts, and is cancelled when it ends."""
 
@@ -137,6 +167,20 @@ class FakeProgram:
 
     def respond(self, request: str, payload: bytes) -> int:
         return self._post(f"invocation/{request}/response", payload)
+
+    def stream(self, request: str, mode: str = "streaming", **headers: str) -> Upload:
+        """Begin to answer bit by bit."""
+        upload = Upload()
+        reply = Reply(lambda status, _body, _headers: upload.statuses.append(status))
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        posted = _request(
+            "POST",
+            f"invocation/{request}/response",
+            headers={"lambda-runtime-function-response-mode": mode} | named,
+        )
+        posted.stream = upload.body
+        self.api.handle(posted, reply)
+        return upload
 
     def fail(self, request: str, payload: bytes) -> int:
         return self._post(f"invocation/{request}/error", payload)

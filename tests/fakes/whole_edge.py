@@ -16,6 +16,7 @@ from fakes.control import ACCOUNT, WAIT_S_MAX, ControlPlane, HandClock, control_
 from fakes.http import FakeResponder
 from hearth.api.edge import SERVICES, Edge
 from hearth.api.invoke import InvokeHandler
+from hearth.api.invoke_stream import StreamInvokeHandler
 from hearth.api.operation import Operation
 from hearth.api.operations import (
     account,
@@ -135,6 +136,7 @@ async def whole_edge(directory: Path, *more: Operation) -> "AsyncIterator[WholeE
         documents = Documents(kv, plane.replica, plane.jobs, new_id)
         plane.functions.aliases.forget = documents.delete_qualified
         invoker = Echo()
+        invoke = InvokeHandler(invoker, HandClock())
         edge = Edge(
             SERVICES,
             (*operations(plane, documents, new_id), *more),
@@ -142,8 +144,9 @@ async def whole_edge(directory: Path, *more: Operation) -> "AsyncIterator[WholeE
             HandClock(),
             requests,
             new_id,
-            InvokeHandler(invoker, HandClock()),
+            invoke,
             _permits(plane, Permissions(documents)),
+            StreamInvokeHandler(invoke, None, HandClock()),
         )
         plane.jobs.spawn(documents.run(), name="documents")
         await asyncio.wait_for(documents.ready.wait(), WAIT_S_MAX)

@@ -108,6 +108,7 @@ LAMBDA: Final[Mapping[str, Support]] = MappingProxyType(
             "container images, SourceKMSKeyArn and PublishTo are refused by name",
             "UpdateFunctionCode",
         ),
+        **_works_but("TenantId is refused by name", "InvokeWithResponseStream"),
         **_works_but(
             "InvocationType Event, TenantId and DurableExecutionName are refused by name", "Invoke"
         ),
@@ -142,7 +143,6 @@ LAMBDA: Final[Mapping[str, Support]] = MappingProxyType(
         ),
         **_unsupported("function URLs", "CreateFunctionUrlConfig"),
         **_unsupported("asynchronous invokes", "InvokeAsync"),
-        **_unsupported("response streaming", "InvokeWithResponseStream"),
         **_unsupported(
             "event source mappings",
             "CreateEventSourceMapping",

@@ -22,6 +22,7 @@ from hearth.api.invoke import (
     fast_arguments,
     is_invoke,
 )
+from hearth.api.invoke_stream import StreamInvokeHandler
 from hearth.api.operation import (
     Handler,
     Operation,
@@ -38,7 +39,7 @@ from hearth.api.services import Services
 from hearth.api.shapes import ServiceModel, load_service
 from hearth.api.validation import check
 from hearth.base.clock import Clock
-from hearth.base.http1 import HttpRefusal, HttpRequest, Responder
+from hearth.base.http1 import HttpRefusal, HttpRequest, StreamingResponder
 from hearth.base.jobs import Jobs
 from hearth.base.log import Log
 from hearth.model.errors import (
@@ -59,6 +60,7 @@ PROTOCOLS: Final[Mapping[str, Callable[[ServiceModel], WireProtocol]]] = {
     "query": Query,
 }
 INVOKE: Final = ("lambda", "Invoke")
+INVOKE_STREAM: Final = ("lambda", "InvokeWithResponseStream")
 
 log = Log("api")
 
@@ -84,7 +86,7 @@ class Exchange(NamedTuple):
     """One request on its way: all that answering it needs."""
 
     request: HttpRequest
-    responder: Responder
+    responder: StreamingResponder
     request_id: str
     protocol: WireProtocol
 
@@ -102,6 +104,7 @@ class Edge:
         request_ids: Callable[[], str],
         invoke: InvokeHandler | None,
         permits: Permits = only_its_own,
+        invoke_stream: StreamInvokeHandler | None = None,
     ) -> None:
         protocols = [protocol_of(load_service(name)) for name in services]
         self._services = Services(protocols)
@@ -112,10 +115,11 @@ class Edge:
         self._jobs = jobs
         self._request_ids = request_ids
         self._invoke = invoke
+        self._invoke_stream = invoke_stream
         self._permits = permits
         self._check_handlers()
 
-    def handle(self, request: HttpRequest, responder: Responder) -> None:
+    def handle(self, request: HttpRequest, responder: StreamingResponder) -> None:
         """Answer `request`, now or later. Never raises."""
         exchange = Exchange(request, responder, self._request_ids(), self._default)
         try:
@@ -150,6 +154,9 @@ class Edge:
         caller = self._auth.verify(exchange.request, protocol.model.signing_name)
         match = protocol.match(exchange.request)
         key = (protocol.model.name, match.operation.name)
+        if key == INVOKE_STREAM and self._invoke_stream is not None:
+            self._begin_stream(self._invoke_stream, exchange, match, caller)
+            return
         handler = self._handlers.get(key)
         if handler is None:
             raise NotImplementedHere(f"Hearth does not support {':'.join(key)} yet.")
@@ -202,6 +209,26 @@ class Edge:
         except Exception as error:  # noqa: BLE001 -- the last place that can answer
             self._answer_error(exchange, error)
 
+    def _begin_stream(
+        self, handler: StreamInvokeHandler, exchange: Exchange, match: Match, caller: Caller
+    ) -> None:
+        """Raises ServiceError; else answers, or a job does."""
+        arguments = arguments_from_members(_members(exchange, match))
+        call = handler.prepare(arguments, exchange.request, caller, exchange.request_id)
+        if handler.is_dry_run(arguments):
+            answer = handler.dry_run(call)
+            exchange.responder.send(answer.status, answer.headers, answer.body)
+        else:
+            self._jobs.spawn(self._finish_stream(handler, exchange, call), name="invoke-stream")
+
+    async def _finish_stream(
+        self, handler: StreamInvokeHandler, exchange: Exchange, call: InvokeCall
+    ) -> None:
+        try:
+            await handler.run(call, exchange.responder)
+        except Exception as error:  # noqa: BLE001 -- the last place that can answer
+            self._answer_error(exchange, error)
+
     # --- errors
 
     def _answer_error(self, exchange: Exchange, error: Exception) -> None:
@@ -221,6 +248,8 @@ class Edge:
 
     def _has(self, service: str, name: str) -> bool:
         if (service, name) == INVOKE and self._invoke is not None:
+            return True
+        if (service, name) == INVOKE_STREAM and self._invoke_stream is not None:
             return True
         return (service, name) in self._handlers
 

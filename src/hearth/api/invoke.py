@@ -174,6 +174,10 @@ class InvokeHandler:
         self._invoker.dry_run(call)
         return Answer(204, [(REQUEST_ID_HEADER, call.request)], b"")
 
+    async def invoke(self, call: InvokeCall) -> InvokeResult:
+        """The bare result. Raises ServiceError when the function was not run."""
+        return await self._invoker.invoke(call)
+
     async def run(self, call: InvokeCall) -> Answer:
         """Raises ServiceError when the function was not run."""
         result = await self._invoker.invoke(call)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hearth.base.clock import Clock, SystemClock
+from hearth.base.flow import Rate
 from hearth.base.http1 import HttpLimits
 from hearth.base.jobs import Jobs
 from hearth.model import limits
@@ -110,6 +111,13 @@ def edge_limits(files_max: int | None) -> HttpLimits:
     return HttpLimits(
         body_bytes_max=limits.REQUEST_BODY_BYTES_MAX, connections_max=max(1, connections_max)
     )
+
+
+def stream_rate(settings: Settings) -> Rate | None:
+    """How fast a streamed response may go, once its first megabytes are through."""
+    if not settings.stream_mb_per_s:
+        return None
+    return Rate(settings.stream_mb_per_s * 1024 * 1024, limits.STREAM_BURST_BYTES)
 
 
 class Randomness:

@@ -19,6 +19,7 @@ from typing import Any, Final
 from hearth.api import admin, downloads
 from hearth.api.edge import SERVICES, Edge
 from hearth.api.invoke import InvokeHandler
+from hearth.api.invoke_stream import StreamInvokeHandler
 from hearth.api.keys import KeyFile
 from hearth.api.operations import account, aliases, concurrency, provisioned, sts, versions
 from hearth.api.shapes import load_service
@@ -35,6 +36,7 @@ from hearth.app.choices import (
     new_sandbox_id,
     open_files_max,
     refuse_unusable,
+    stream_rate,
 )
 from hearth.app.parts import Doors, Parts
 from hearth.app.retirement import Retirement
@@ -42,7 +44,7 @@ from hearth.app.s3 import open_s3
 from hearth.app.setting_operations import function_operations, policies, setting_operations
 from hearth.app.view import View
 from hearth.base.clock import SystemClock
-from hearth.base.http1 import HttpRequest, HttpServer, Responder
+from hearth.base.http1 import HttpRequest, HttpServer, StreamingResponder
 from hearth.base.jobs import Jobs
 from hearth.base.log import Log
 from hearth.control.concurrency import AccountLocks, ReservedConcurrency
@@ -312,6 +314,8 @@ async def _open_doors(settings: Settings, parts: Parts, stop: asyncio.Event) -> 
     keys = KeyFile(settings.paths.keys, clock)
     auth = SigV4Verifier(keys, clock) if settings.auth is Auth.SIGV4 else OpenAuth()
     links = downloads.PackageDownloads(secrets.token_bytes(32), parts.packages.path, clock, jobs)
+    invoke = InvokeHandler(parts.invoker, clock)
+    rate = stream_rate(settings)
     edge = Edge(
         SERVICES,
         (
@@ -328,11 +332,12 @@ async def _open_doors(settings: Settings, parts: Parts, stop: asyncio.Event) -> 
         clock,
         jobs,
         new_id,
-        InvokeHandler(parts.invoker, clock),
+        invoke,
         policies(parts),
+        StreamInvokeHandler(invoke, rate, clock),
     )
 
-    def handle(request: HttpRequest, responder: Responder) -> None:
+    def handle(request: HttpRequest, responder: StreamingResponder) -> None:
         if request.target.startswith(downloads.PREFIX):
             links.handle(request, responder)
         else:

@@ -47,7 +47,15 @@ class BodySink(Protocol):
         ...
 
 
-class Connection(Protocol):
+class BodyConnection(Protocol):
+    """What an incoming body needs of its connection."""
+
+    def pause_body(self) -> None: ...
+
+    def resume_body(self) -> None: ...
+
+
+class Connection(BodyConnection, Protocol):
     """What an exchange needs of its connection."""
 
     @property
@@ -68,18 +76,14 @@ class Connection(Protocol):
 
     def abort(self) -> None: ...
 
-    def pause_body(self) -> None: ...
-
-    def resume_body(self) -> None: ...
-
 
 class IncomingBody:
     """The body of a request, while it is on its way."""
 
     __slots__ = ("_connection", "_paused", "sink")
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection: Connection | None = connection
+    def __init__(self, connection: BodyConnection) -> None:
+        self._connection: BodyConnection | None = connection
         self._paused = False
         self.sink: BodySink | None = None
 

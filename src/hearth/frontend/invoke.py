@@ -132,4 +132,5 @@ class Invoker:
             client_context=call.client_context,
             trace_id=with_run(call.trace_id or self._new_trace_id(), function.key),
             log_tail=call.log_tail,
+            sink=call.sink,
         )

@@ -1,9 +1,42 @@
 """What is one invoke? The request as the rooms pass it on, and what comes back."""
 
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from hearth.model.functions import FunctionVersion
 from hearth.model.ids import Caller, FunctionReference, RequestId
+
+
+class ResponseSource(Protocol):
+    """Where a streamed response comes from: the function, which waits while it is paused."""
+
+    def pause(self) -> None:
+        """What is on its way still comes. Safe to call twice."""
+        ...
+
+    def resume(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class StreamStart:
+    """What is known of a streamed response before its first byte."""
+
+    content_type: str | None
+    """What its runtime says that it is."""
+    executed_version: str
+
+
+class ResponseSink(Protocol):
+    """Takes a response while the function makes it. Called synchronously; must not raise.
+
+    How it ends is in the InvokeResult. A function that does not stream calls none of these.
+    """
+
+    def begin(self, source: ResponseSource, start: StreamStart) -> None:
+        """The function begins to answer."""
+        ...
+
+    def write(self, data: bytes) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +54,8 @@ class InvokeCall:
     request: RequestId
     trace_id: str | None = None
     """The caller's X-Amzn-Trace-Id, if it sent one."""
+    sink: ResponseSink | None = None
+    """Where a function that streams writes to; None collects its response into the result."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +72,8 @@ class Invocation:
     trace_id: str
     """`Root=1-…;Parent=…;Sampled=0`"""
     log_tail: bool = False
+    sink: ResponseSink | None = None
+    """See InvokeCall."""
 
 
 @dataclass(slots=True)
@@ -56,8 +93,11 @@ class InvokeResult:
     """What a caller of Invoke gets; `function_error` is None or `Unhandled`."""
 
     payload: bytes
+    """The whole response, or what went wrong; empty if all went to a sink, and well."""
     executed_version: str
     function_error: str | None = None
     log_tail: bytes | None = None
     """The last 4 KB of this invoke's log, if asked for; not yet in base64."""
+    content_type: str | None = None
+    """Of a response that was streamed, if the runtime said so."""
     phases: Phases = field(default_factory=Phases)

@@ -9,6 +9,13 @@ from typing import Final
 PAYLOAD_BYTES_MAX: Final = 6_291_556
 """Synchronous request and response payload."""
 
+STREAM_BYTES_MAX: Final = 209_715_200
+"""A streamed response: 200 MB."""
+
+STREAM_BURST_BYTES: Final = 6_291_456
+"""So much of it goes as fast as it can; the rest at a rate."""
+
+STREAM_MB_PER_S_DEFAULT: Final = 2.0
 ASYNC_PAYLOAD_BYTES_MAX: Final = 1_048_576
 CLIENT_CONTEXT_BYTES_MAX: Final = 3_583
 LOG_RESULT_BYTES_MAX: Final = 4_096

@@ -24,7 +24,7 @@ from hearth.base.clock import Clock
 from hearth.base.jobs import Jobs
 from hearth.model.errors import InternalFailure
 from hearth.model.functions import FunctionVersion
-from hearth.model.invocations import Invocation, InvokeResult
+from hearth.model.invocations import Invocation, InvokeResult, ResponseSource
 from hearth.worker import report
 from hearth.worker.journal import Journal, LogSink
 from hearth.worker.lifecycle import Event, Lifecycle, State
@@ -34,6 +34,7 @@ from hearth.worker.phases.invoke import UNHANDLED, InvokePhase
 from hearth.worker.phases.reset import ResetPhase
 from hearth.worker.phases.shutdown import STOPPED, shut_down
 from hearth.worker.phases.stillness import Stillness
+from hearth.worker.phases.streaming import StreamPhase
 from hearth.worker.program import NewProgram, RunningProgram, StartedProgram
 from hearth.worker.report import Failure
 from hearth.worker.run import Run
@@ -70,6 +71,7 @@ class ExecutionEnvironment:
             journal=Journal(sink),
         )
         self._invokes = InvokePhase(core, self._start_reset)
+        self._streams = StreamPhase(core, self._invokes)
         self._init = InitPhase(core, self._invokes)
         self._reset = ResetPhase(core)
         self._stillness = Stillness(core)
@@ -143,13 +145,22 @@ class ExecutionEnvironment:
         self._init.conclude(Failure("error", error_type, "", posted=payload))
 
     def runtime_responded(self, payload: bytes) -> None:
-        self._invokes.answer(payload, None)
+        self._invokes.answer(self._streams.collected(payload), None)
 
     def runtime_failed(self, payload: bytes, error_type: str) -> None:  # noqa: ARG002
         self._invokes.answer(payload, UNHANDLED)
 
     def runtime_response_too_large(self) -> None:
         self._invokes.fail(report.oversize_failure())
+
+    def runtime_streams(self, source: ResponseSource, content_type: str | None) -> None:
+        self._streams.begin(source, content_type)
+
+    def runtime_streamed(self, data: bytes) -> None:
+        self._streams.take(data)
+
+    def runtime_stream_broken(self) -> None:
+        self._streams.broke()
 
     def program_wrote(self, lines: list[bytes]) -> None:
         self._core.journal.take(lines, self._core.run)

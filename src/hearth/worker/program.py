@@ -17,7 +17,7 @@ from hearth.worker.report import (
     never_executed_failure,
     timeout_failure,
 )
-from hearth.worker.runtime_api import Event, RuntimeApi, RuntimeEvents
+from hearth.worker.runtime_api import Event, RuntimeApi, RuntimeEvents, is_streamed
 from hearth.worker.sandboxes.contract import Program, Sandbox
 
 _FOREVER_S = 1e9
@@ -51,7 +51,9 @@ class RunningProgram:
         self._events = events
         self._jobs = jobs
         self.api = RuntimeApi(events)
-        self._server = HttpServer(self.api.handle, API_LIMITS, on_error=self._refused)
+        self._server = HttpServer(
+            self.api.handle, API_LIMITS, on_error=self._refused, streams=is_streamed
+        )
         self._output: Output | None = None
         self._watch: asyncio.Task[None] | None = None
         self._entry_point = ""

@@ -90,12 +90,14 @@ def timeout_failure(timeout_s: float) -> Failure:
     return Failure("timeout", "Sandbox.Timedout", f"Task timed out after {timeout_s:.2f} seconds")
 
 
-def oversize_failure() -> Failure:
+def truncated_failure() -> Failure:
+    """The runtime's connection ended in the middle of a streamed response."""
+    return Failure("error", "Runtime.TruncatedResponse", "The runtime broke its response off")
+
+
+def oversize_failure(bytes_max: int = limits.PAYLOAD_BYTES_MAX) -> Failure:
     error_type = "Function.ResponseSizeTooLarge"
-    message = (
-        "Response payload size exceeded maximum allowed payload size "
-        f"({limits.PAYLOAD_BYTES_MAX} bytes)."
-    )
+    message = f"Response payload size exceeded maximum allowed payload size ({bytes_max} bytes)."
     return Failure("error", error_type, message, posted=error_payload(error_type, message))
 
 

@@ -20,16 +20,19 @@ class Run:
     """When the platform ended it; what the clean-up takes after that is not its Duration."""
     timer: asyncio.TimerHandle | None = None
     answer_timer: asyncio.TimerHandle | None = None
+    broken_timer: asyncio.TimerHandle | None = None
+    """Its response broke off; soon it will be known why."""
     payload: bytes = b""
     function_error: str | None = None
+    content_type: str | None = None
     answered: bool = False
     tail: bytearray = field(default_factory=bytearray)
 
     def stop_timers(self) -> None:
-        for timer in (self.timer, self.answer_timer):
+        for timer in (self.timer, self.answer_timer, self.broken_timer):
             if timer is not None:
                 timer.cancel()
-        self.timer = self.answer_timer = None
+        self.timer = self.answer_timer = self.broken_timer = None
 
     def answer(self) -> None:
         """Tell the caller, unless that was done before or the caller has given up."""
@@ -40,6 +43,7 @@ class Run:
                     executed_version=self.invocation.function.version,
                     function_error=self.function_error,
                     log_tail=bytes(self.tail) if self.invocation.log_tail else None,
+                    content_type=self.content_type,
                 )
             )
 

@@ -1,6 +1,7 @@
 """What does the Lambda Runtime API answer to the runtime in one sandbox?
 
     STARTED --next--> READY --(event)--> RUNNING --response|error--> RESPONDED --next--> READY
+    RUNNING --response, streaming--> STREAMING --its end--> RESPONDED
     STARTED --init/error--> INIT_FAILED
 
 One object per running program; it speaks HTTP through `base.http1` on the socket that listens
@@ -25,6 +26,7 @@ import msgspec
 from hearth.base.http1 import HttpRequest, Responder
 from hearth.model import limits
 from hearth.model.ids import RequestId
+from hearth.model.invocations import ResponseSource
 
 ROOT: Final = "/2018-06-01/runtime/"
 _INVOCATION: Final = ROOT + "invocation/"
@@ -44,6 +46,7 @@ class RuntimeState(StrEnum):
     STARTED = "Started"
     READY = "Ready"
     RUNNING = "Running"
+    STREAMING = "StreamingInvocationResponse"
     RESPONDED = "InvocationResponse"
     INIT_FAILED = "InitError"
 
@@ -71,6 +74,15 @@ class RuntimeEvents(Protocol):
         ...
 
     def runtime_response_too_large(self) -> None: ...
+
+    def runtime_streams(self, source: ResponseSource, content_type: str | None) -> None:
+        """The runtime begins to answer bit by bit. It ends by responding or failing (the payload
+        is empty, or what went wrong) or by breaking off."""
+        ...
+
+    def runtime_streamed(self, data: bytes) -> None: ...
+
+    def runtime_stream_broken(self) -> None: ...
 
     def runtime_init_failed(self, payload: bytes, error_type: str) -> None: ...
 
@@ -145,6 +157,9 @@ class RuntimeApi:
             after = "InvocationResponse" if verb == "response" else "InvocationErrorResponse"
             self._refuse_transition(responder, after)
             return
+        if request.stream is not None:
+            self._begin_stream(verb, request, responder)
+            return
         if len(request.body) > limits.PAYLOAD_BYTES_MAX:
             message = f"Exceeded maximum allowed payload size ({limits.PAYLOAD_BYTES_MAX} bytes)."
             _refuse(responder, 413, "RequestEntityTooLarge", message)
@@ -160,14 +175,38 @@ class RuntimeApi:
         if mode is not None and mode != "streaming":
             _refuse(responder, 400, "InvalidFunctionResponseMode", "Invalid function response mode")
             return
+        self._responded(responder, request.body, request.trailers)
+
+    def _responded(self, responder: Responder, body: bytes, trailers: dict[str, str]) -> None:
         self.state = RuntimeState.RESPONDED
         responder.send(202, _JSON, _ACCEPTED)
-        if mode == "streaming" and _ERROR_TYPE_HEADER in request.trailers:
-            error_type = error_type_of(request.trailers[_ERROR_TYPE_HEADER])
-            body = _unbase64(request.trailers.get(_ERROR_BODY_TRAILER, ""))
-            self._events.runtime_failed(body, error_type)
+        if _ERROR_TYPE_HEADER in trailers:
+            error_type = error_type_of(trailers[_ERROR_TYPE_HEADER])
+            error_body = _unbase64(trailers.get(_ERROR_BODY_TRAILER, ""))
+            self._events.runtime_failed(error_body, error_type)
+        else:
+            self._events.runtime_responded(body)
+
+    # -- a response that is streamed ---------------------------------------------------------
+
+    def _begin_stream(self, verb: str, request: HttpRequest, responder: Responder) -> None:
+        if verb == "error" or request.headers[_MODE_HEADER] != "streaming":
+            _refuse(responder, 400, "InvalidFunctionResponseMode", "Invalid function response mode")
             return
-        self._events.runtime_responded(request.body)
+        assert request.stream is not None
+        self.state = RuntimeState.STREAMING
+        request.stream.receive(_StreamedResponse(self, responder))
+        self._events.runtime_streams(request.stream, request.headers.get("content-type"))
+
+    def stream_data(self, data: bytes) -> None:
+        self._events.runtime_streamed(data)
+
+    def stream_end(self, responder: Responder, trailers: dict[str, str]) -> None:
+        self._responded(responder, b"", trailers)
+
+    def stream_broken(self) -> None:
+        self.state = RuntimeState.RESPONDED
+        self._events.runtime_stream_broken()
 
     def _function_error(self, request: HttpRequest, responder: Responder) -> None:
         self.state = RuntimeState.RESPONDED
@@ -192,6 +231,30 @@ class RuntimeApi:
             "Error: State transition is not allowed"
         )
         _refuse(responder, 403, "InvalidStateTransition", message)
+
+
+class _StreamedResponse:
+    """The body of one response in the making."""
+
+    __slots__ = ("_api", "_responder")
+
+    def __init__(self, api: RuntimeApi, responder: Responder) -> None:
+        self._api = api
+        self._responder = responder
+
+    def body_data(self, data: bytes) -> None:
+        self._api.stream_data(data)
+
+    def body_end(self, trailers: dict[str, str]) -> None:
+        self._api.stream_end(self._responder, trailers)
+
+    def body_broken(self) -> None:
+        self._api.stream_broken()
+
+
+def is_streamed(_target: str, headers: dict[str, str]) -> bool:
+    """Is this a response that is not waited for until it is whole?"""
+    return _MODE_HEADER in headers
 
 
 def error_type_of(header: str, otherwise: str = "Function.Unknown") -> str:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hearth.base.http1 import HttpRequest
 from hearth.model import limits
 from hearth.model.ids import RequestId
+from hearth.model.invocations import ResponseSource
 from hearth.worker.runtime_api import Event, RuntimeApi, RuntimeState, event_headers
 
 NEXT = ("GET", "/2018-06-01/runtime/invocation/next")
@@ -54,6 +55,15 @@ class Told:
 
     def runtime_response_too_large(self) -> None:
         self.events.append(("too large",))
+
+    def runtime_streams(self, source: ResponseSource, content_type: str | None) -> None:
+        self.events.append(("streams", content_type or ""))
+
+    def runtime_streamed(self, data: bytes) -> None:
+        self.events.append(("streamed", data.decode()))
+
+    def runtime_stream_broken(self) -> None:
+        self.events.append(("broken",))
 
     def runtime_init_failed(self, payload: bytes, error_type: str) -> None:
         self.events.append(("init failed", payload.decode(), error_type))
