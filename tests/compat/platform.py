@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from types_boto3_lambda import LambdaClient
 
 HEARTH = Path(sys.executable).parent / "hearth"
+AWS = Path(sys.executable).parent / "aws"
 READY = "hearth ready "
 START_S = 60.0
 STOP_S = 60.0
@@ -103,6 +104,11 @@ class Platform:
 
     def client(self, **more: Any) -> "LambdaClient":
         """An unmodified boto3 client, pointed here."""
+        client: LambdaClient = self.service("lambda", **more)
+        return client
+
+    def service(self, name: str, **more: Any) -> Any:
+        """The same of any service."""
         config = botocore.config.Config(
             retries={"total_max_attempts": 1}, read_timeout=60, max_pool_connections=64
         )
@@ -113,10 +119,19 @@ class Platform:
             "aws_secret_access_key": "test",
             "config": config,
         }
-        return boto3.client("lambda", **(options | more))
+        return boto3.client(name, **(options | more))  # type: ignore[call-overload]
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """A hearth command of a user, against this platform."""
+        return self._run(HEARTH, *arguments)
+
+    def aws(self, *arguments: str) -> str:
+        """What AWS's command line prints; it must succeed."""
+        done = self._run(AWS, *arguments)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def _run(self, *command: str | Path) -> subprocess.CompletedProcess[str]:
         environment = {
             **os.environ,
             "AWS_ENDPOINT_URL": self.endpoint,
@@ -126,7 +141,7 @@ class Platform:
             "HEARTH_STATE": str(self._state),
         }
         return subprocess.run(
-            [HEARTH, *arguments],
+            command,
             capture_output=True,
             text=True,
             check=False,

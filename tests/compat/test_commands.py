@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -14,12 +13,11 @@ from typing import Any
 import botocore.exceptions
 import pytest
 
-from compat.platform import PYTHON, Platform, create, running, wait_until
+from compat.platform import AWS, PYTHON, Platform, create, running, wait_until
 
 pytestmark = pytest.mark.compat
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "hello"
-AWS = Path(sys.executable).parent / "aws"
 
 
 def test_deploy_invoke_logs_and_status(platform: Platform) -> None:

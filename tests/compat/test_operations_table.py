@@ -10,7 +10,8 @@ from fakes.constraint_breakers import sound
 from fakes.function_api import MODEL
 from fakes.whole_edge import AUTHORIZATION
 from fakes.wire_requests import rest_request
-from hearth.api.compatibility import LAMBDA, Status
+from hearth.api.compatibility import LAMBDA
+from hearth.api.support import Status
 
 pytestmark = pytest.mark.compat
 

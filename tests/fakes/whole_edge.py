@@ -35,6 +35,7 @@ from hearth.api.operations import (
     tags,
     versions,
 )
+from hearth.api.operations.logs import log_operations
 from hearth.api.sigv4 import OpenAuth
 from hearth.base.http1 import HttpRequest
 from hearth.base.jobs import Jobs
@@ -51,6 +52,7 @@ from hearth.control.recursion import Recursions
 from hearth.control.tags import Tagging
 from hearth.counting.counter import Counter
 from hearth.engine.memory import MemoryEngine, MemoryKeyValue
+from hearth.logs.store import LogStore
 from hearth.model.functions import FunctionVersion
 from hearth.model.ids import Caller, FunctionKey
 from hearth.model.invocations import InvokeCall, InvokeResult
@@ -137,9 +139,14 @@ async def whole_edge(directory: Path, *more: Operation) -> "AsyncIterator[WholeE
         plane.functions.aliases.forget = documents.delete_qualified
         invoker = Echo()
         invoke = InvokeHandler(invoker, HandClock())
+        logs = LogStore(directory / "logs", plane.functions.clock, plane.jobs)
         edge = Edge(
             SERVICES,
-            (*operations(plane, documents, new_id), *more),
+            (
+                *operations(plane, documents, new_id),
+                *log_operations(logs, plane.functions.clock),
+                *more,
+            ),
             OpenAuth(),
             HandClock(),
             requests,
@@ -151,6 +158,8 @@ async def whole_edge(directory: Path, *more: Operation) -> "AsyncIterator[WholeE
         plane.jobs.spawn(documents.run(), name="documents")
         await asyncio.wait_for(documents.ready.wait(), WAIT_S_MAX)
         yield WholeEdge(edge, plane, documents, kv, invoker, requests, directory)
+        await requests.wait_idle()
+        await logs.close()
 
 
 def operations(

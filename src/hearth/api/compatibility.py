@@ -5,41 +5,12 @@ an error that says that it is not supported. A setting that would have no effect
 A test compares the table with the operations that are there, another with the page.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-
-class Status(StrEnum):
-    WORKS = "works"
-    WORKS_BUT = "works but"
-    UNSUPPORTED = "not supported"
-
-
-@dataclass(frozen=True, slots=True)
-class Support:
-    """`note`: what does not work, or what the operation waits for."""
-
-    status: Status
-    note: str = ""
-
-
-WORKS: Final = Support(Status.WORKS)
-
-
-def _works(*names: str) -> dict[str, Support]:
-    return dict.fromkeys(names, WORKS)
-
-
-def _works_but(note: str, *names: str) -> dict[str, Support]:
-    return dict.fromkeys(names, Support(Status.WORKS_BUT, note))
-
-
-def _unsupported(note: str, *names: str) -> dict[str, Support]:
-    return dict.fromkeys(names, Support(Status.UNSUPPORTED, note))
-
+from hearth.api.compatibility_logs import LOGS
+from hearth.api.support import Status, Support, unsupported, works, works_but
 
 _REFUSED: Final = (
     "container images, VPC, file systems, dead letter queues, tracing, SnapStart, KMS "
@@ -55,7 +26,7 @@ _NO_URLS: Final = "no function has a URL yet: it answers as AWS does for a funct
 
 LAMBDA: Final[Mapping[str, Support]] = MappingProxyType(
     {
-        **_works(
+        **works(
             "AddLayerVersionPermission",
             "AddPermission",
             "CreateAlias",
@@ -103,47 +74,47 @@ LAMBDA: Final[Mapping[str, Support]] = MappingProxyType(
             "UntagResource",
             "UpdateAlias",
         ),
-        **_works_but(_REFUSED, "CreateFunction", "UpdateFunctionConfiguration"),
-        **_works_but(
+        **works_but(_REFUSED, "CreateFunction", "UpdateFunctionConfiguration"),
+        **works_but(
             "container images, SourceKMSKeyArn and PublishTo are refused by name",
             "UpdateFunctionCode",
         ),
-        **_works_but("TenantId is refused by name", "InvokeWithResponseStream"),
-        **_works_but(
+        **works_but("TenantId is refused by name", "InvokeWithResponseStream"),
+        **works_but(
             "InvocationType Event, TenantId and DurableExecutionName are refused by name", "Invoke"
         ),
-        **_works_but(
+        **works_but(
             "only Auto is accepted: a runtime is this machine's interpreter, and an old build "
             "cannot be kept for one function",
             "PutRuntimeManagementConfig",
         ),
-        **_works_but(
+        **works_but(
             "only for functions, versions and aliases",
             "DeleteResourcePolicy",
             "GetResourcePolicy",
             "PutResourcePolicy",
         ),
-        **_works_but(
+        **works_but(
             f"{_NO_EVENTS}; destinations other than functions are checked by form, not asked",
             "PutFunctionEventInvokeConfig",
             "UpdateFunctionEventInvokeConfig",
         ),
-        **_works_but(
+        **works_but(
             _NO_SIGNER,
             "CreateCodeSigningConfig",
             "PutFunctionCodeSigningConfig",
             "UpdateCodeSigningConfig",
         ),
-        **_works_but(
+        **works_but(
             _NO_URLS,
             "DeleteFunctionUrlConfig",
             "GetFunctionUrlConfig",
             "ListFunctionUrlConfigs",
             "UpdateFunctionUrlConfig",
         ),
-        **_unsupported("function URLs", "CreateFunctionUrlConfig"),
-        **_unsupported("asynchronous invokes", "InvokeAsync"),
-        **_unsupported(
+        **unsupported("function URLs", "CreateFunctionUrlConfig"),
+        **unsupported("asynchronous invokes", "InvokeAsync"),
+        **unsupported(
             "event source mappings",
             "CreateEventSourceMapping",
             "DeleteEventSourceMapping",
@@ -151,7 +122,7 @@ LAMBDA: Final[Mapping[str, Support]] = MappingProxyType(
             "ListEventSourceMappings",
             "UpdateEventSourceMapping",
         ),
-        **_unsupported(
+        **unsupported(
             "managed instances",
             "CreateCapacityProvider",
             "DeleteCapacityProvider",
@@ -162,7 +133,7 @@ LAMBDA: Final[Mapping[str, Support]] = MappingProxyType(
             "PutFunctionScalingConfig",
             "UpdateCapacityProvider",
         ),
-        **_unsupported(
+        **unsupported(
             "durable executions",
             "CheckpointDurableExecution",
             "DeleteDurableExecution",
@@ -183,8 +154,8 @@ LAMBDA: Final[Mapping[str, Support]] = MappingProxyType(
 
 STS: Final[Mapping[str, Support]] = MappingProxyType(
     {
-        **_works("GetCallerIdentity"),
-        **_unsupported(
+        **works("GetCallerIdentity"),
+        **unsupported(
             "temporary credentials",
             "AssumeRole",
             "AssumeRoleWithSAML",
@@ -202,11 +173,14 @@ STS: Final[Mapping[str, Support]] = MappingProxyType(
 """Every operation of botocore's `sts` model."""
 
 SERVICES: Final[Mapping[str, Mapping[str, Support]]] = MappingProxyType(
-    {"lambda": LAMBDA, "sts": STS}
+    {"lambda": LAMBDA, "sts": STS, "logs": LOGS}
 )
 
 REFUSING: Final = frozenset({("lambda", "CreateFunctionUrlConfig")})
 """Not supported, though validated: the handler itself refuses."""
+
+BRIEF_FROM: Final = 100
+"""Of a service with more operations the page lists those that are there."""
 
 INTRODUCTION: Final = """\
 # Compatibility
@@ -272,12 +246,19 @@ def page() -> str:
     for service, table in SERVICES.items():
         lines += [f"## `{service}`: {len(table)} operations", ""]
         lines += [f"- {status}: {count(status, service)}" for status in Status]
-        lines += ["", "| operation | | |", "| --- | --- | --- |", *_rows(table.items()), ""]
+        rows, rest = _rows(table)
+        lines += ["", "| operation | | |", "| --- | --- | --- |", *rows, "", *rest]
     return "\n".join(lines).rstrip("\n") + "\n" + DIFFERENCES
 
 
-def _rows(table: Iterable[tuple[str, Support]]) -> list[str]:
-    return [f"| {name} | {s.status} | {s.note} |" for name, s in sorted(table, key=_name)]
+def _rows(table: Mapping[str, Support]) -> tuple[list[str], list[str]]:
+    """The rows, and a sentence for what is left out where most is not supported."""
+    there = {n: s for n, s in table.items() if s.status is not Status.UNSUPPORTED}
+    is_brief = len(table) > BRIEF_FROM
+    shown = there if is_brief else table
+    rows = [f"| {name} | {s.status} | {s.note} |" for name, s in sorted(shown.items(), key=_name)]
+    rest = ["All other operations answer that they are not supported.", ""]
+    return rows, rest if is_brief else []
 
 
 def _name(row: tuple[str, Support]) -> str:

@@ -31,6 +31,7 @@ from hearth.api.operation import (
     Permits,
     only_its_own,
 )
+from hearth.api.operations.log_addresses import LogsInvalidParameter
 from hearth.api.protocols.contract import Answer, Match, WireProtocol
 from hearth.api.protocols.json import Json
 from hearth.api.protocols.query import Query
@@ -47,11 +48,12 @@ from hearth.model.errors import (
     NotImplementedHere,
     RequestEntityTooLarge,
     ServiceError,
+    ValidationFailed,
 )
 from hearth.model.ids import Caller
 from hearth.model.invocations import InvokeCall
 
-SERVICES: Final = ("lambda", "sts")
+SERVICES: Final = ("lambda", "sts", "logs")
 """What Hearth serves; the first answers for requests that name no service."""
 
 PROTOCOLS: Final[Mapping[str, Callable[[ServiceModel], WireProtocol]]] = {
@@ -61,6 +63,8 @@ PROTOCOLS: Final[Mapping[str, Callable[[ServiceModel], WireProtocol]]] = {
 }
 INVOKE: Final = ("lambda", "Invoke")
 INVOKE_STREAM: Final = ("lambda", "InvokeWithResponseStream")
+INVALID_MEMBERS: Final[Mapping[str, type[ServiceError]]] = {"logs": LogsInvalidParameter}
+"""What a service calls members that break the model's constraints, if not ValidationException."""
 
 log = Log("api")
 
@@ -277,8 +281,15 @@ def protocol_of(model: ServiceModel) -> WireProtocol:
 def _members(exchange: Exchange, match: Match) -> dict[str, Any]:
     """Decoded and validated. Raises ServiceError."""
     members = exchange.protocol.decode(match, exchange.request)
-    if match.operation.input is not None:
+    if match.operation.input is None:
+        return members
+    try:
         check(match.operation.input, members)
+    except ValidationFailed as error:
+        invalid = INVALID_MEMBERS.get(exchange.protocol.model.name)
+        if invalid is None:
+            raise
+        raise invalid(error.message) from error
     return members
 
 

@@ -22,6 +22,7 @@ from hearth.api.invoke import InvokeHandler
 from hearth.api.invoke_stream import StreamInvokeHandler
 from hearth.api.keys import KeyFile
 from hearth.api.operations import account, aliases, concurrency, provisioned, sts, versions
+from hearth.api.operations.logs import log_operations
 from hearth.api.shapes import load_service
 from hearth.api.sigv4 import OpenAuth, SigV4Verifier
 from hearth.app.choices import (
@@ -277,6 +278,7 @@ def _loops(settings: Settings, parts: Parts) -> list[tuple[str, Coroutine[Any, A
         ("export", _export(parts.meta, export)),
         ("log-flush", _flush_logs(parts.worker)),
         ("freeze", _freeze_idle(parts.worker, settings.freeze_after_s)),
+        ("log-retention", parts.logs.catalog.run_retention()),
         ("engine", parts.server.wait_died()),
         ("engine-health", parts.engine_health.run()),
     ]
@@ -326,6 +328,7 @@ async def _open_doors(settings: Settings, parts: Parts, stop: asyncio.Event) -> 
             *concurrency.operations(parts.functions, parts.reserved),
             *provisioned.operations(parts.functions, parts.provisioned),
             *setting_operations(parts, links.link_to),
+            *log_operations(parts.logs, clock),
             *sts.OPERATIONS,
         ),
         auth,

@@ -5,12 +5,12 @@ page begins with it. Segments are listed before they are read, so all but the la
 """
 
 from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from hearth.logs import records
+from hearth.logs import group_file, records
 from hearth.logs.records import Frame, Place
 from hearth.logs.segments import segments
 from hearth.model.logs import EventId, LogEvent
@@ -22,6 +22,12 @@ FUTURE_MS_MAX: Final = 2 * 3_600_000
 https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutLogEvents.html"""
 
 
+Matches = Callable[[str], bool]
+
+SCAN_BYTES_MAX: Final = 32 * 1024 * 1024
+"""A page with a filter ends after so many bytes, even if it is empty."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogQuery:
     """Times are milliseconds since the epoch: `start_ms` <= time < `end_ms`."""
@@ -31,6 +37,14 @@ class LogQuery:
     streams: frozenset[str] | None = None
     after: EventId | None = None
     """Only what was written after this event: where the page before ended."""
+    before: EventId | None = None
+    """Only what was written before this event; for the newest events."""
+    hidden: Mapping[str, int] = field(default_factory=dict)
+    """Streams whose events do not count if they were ingested at that moment or before."""
+    matches: Matches | None = None
+    """Of an event's text."""
+    prefix: str = ""
+    """Of the streams' names."""
     limit: int = PAGE_EVENTS_MAX
 
     def wants(self, frame: Frame) -> bool:
@@ -38,6 +52,8 @@ class LogQuery:
             frame.at_ms >= self.start_ms
             and (self.end_ms is None or frame.at_ms < self.end_ms)
             and (self.streams is None or frame.stream in self.streams)
+            and frame.stream.startswith(self.prefix)
+            and frame.ingested_ms > self.hidden.get(frame.stream, -1)
         )
 
 
@@ -57,6 +73,11 @@ class _Line:
     place: Place
     frame: Frame
 
+    def matches(self, matches: Matches | None) -> bool:
+        return matches is None or matches(
+            self.frame.lines[self.place.line].decode(errors="replace")
+        )
+
     def event(self) -> LogEvent:
         return LogEvent(
             event_id=self.place.event_id,
@@ -69,10 +90,11 @@ class _Line:
 
 def first_page(directory: Path, query: LogQuery) -> LogPage:
     """The oldest events that the query wants. Raises ValueError for an `after` that is no id."""
+    query = _with_what_is_hidden(directory, query)
     begin = Place(0, 0, -1) if query.after is None else records.place_of(query.after)
     limit = min(query.limit, PAGE_EVENTS_MAX)
     events: list[LogEvent] = []
-    size = 0
+    size = scanned = 0
     last: Place | None = None
     for number, path in segments(directory):
         if number < begin.segment or _is_older(path, query.start_ms):
@@ -80,27 +102,36 @@ def first_page(directory: Path, query: LogQuery) -> LogPage:
         for line in _lines(number, path, begin.offset if number == begin.segment else 0):
             if line.place <= begin:
                 continue
-            if query.wants(line.frame):
+            if query.wants(line.frame) and line.matches(query.matches):
                 if len(events) >= limit or size >= PAGE_BYTES_MAX:
                     cursor = query.after if last is None else last.event_id
                     return LogPage(events=tuple(events), cursor=cursor, more=True)
                 events.append(event := line.event())
                 size += len(event.message)
             last = line.place
+        scanned += path.stat().st_size if path.exists() else 0
+        if query.matches is not None and scanned > SCAN_BYTES_MAX and last is not None:
+            return LogPage(events=tuple(events), cursor=last.event_id, more=True)
     cursor = query.after if last is None else last.event_id
     return LogPage(events=tuple(events), cursor=cursor, more=False)
 
 
 def last_page(directory: Path, query: LogQuery) -> LogPage:
-    """The newest events that the query wants; the cursor is the group's end."""
+    """The newest events that the query wants; the cursor is the group's end, or `before`.
+    Raises ValueError for a `before` that is no id."""
+    query = _with_what_is_hidden(directory, query)
+    end_place = None if query.before is None else records.place_of(query.before)
     limit = min(query.limit, PAGE_EVENTS_MAX)
     events: deque[LogEvent] = deque()
     size = 0
     cursor: EventId | None = None
     for number, path in reversed(segments(directory)):
+        if end_place is not None and number > end_place.segment:
+            continue
         if _is_older(path, query.start_ms) and cursor is not None:
             break
-        newest, end = _newest(_lines(number, path, 0), query, limit - len(events))
+        lines = _until(_lines(number, path, 0), end_place)
+        newest, end = _newest(lines, query, limit - len(events))
         cursor = cursor or end
         for event in reversed(newest):
             size += len(event.message)
@@ -112,13 +143,25 @@ def last_page(directory: Path, query: LogQuery) -> LogPage:
     return LogPage(events=tuple(events), cursor=cursor, more=False)
 
 
+def _with_what_is_hidden(directory: Path, query: LogQuery) -> LogQuery:
+    group = group_file.read(directory)
+    return query if group is None or not group.deleted else replace(query, hidden=group.deleted)
+
+
+def _until(lines: Iterator[_Line], end: Place | None) -> Iterator[_Line]:
+    for line in lines:
+        if end is not None and line.place >= end:
+            return
+        yield line
+
+
 def _newest(
     lines: Iterator[_Line], query: LogQuery, limit: int
 ) -> tuple[list[LogEvent], EventId | None]:
     wanted: deque[_Line] = deque(maxlen=limit)
     last: _Line | None = None
     for last in lines:
-        if query.wants(last.frame):
+        if query.wants(last.frame) and last.matches(query.matches):
             wanted.append(last)
     return [line.event() for line in wanted], None if last is None else last.place.event_id
 

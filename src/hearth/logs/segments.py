@@ -19,10 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
-from hearth.logs import records
-from hearth.model.ids import AccountId, Region
+from hearth.logs import group_file, records
 from hearth.model.logs import LogGroup
 
 OPEN_FILES_MAX: Final = 64
@@ -30,8 +27,6 @@ SUFFIX: Final = ".log"
 
 _NUMBER_DIGITS: Final = 16
 _DIRECTORY_NAME_MAX: Final = 200
-_IDENTITY: Final = "group.json"
-_DIRECTORY_MODE: Final = 0o700  # functions print secrets
 _FILE_MODE: Final = 0o600
 
 
@@ -40,13 +35,6 @@ class SegmentLimits:
     segment_bytes_max: int = 4 * 1024 * 1024
     group_bytes_max: int = 64 * 1024 * 1024
     """Of one log group; the oldest segments go first."""
-
-
-class _Identity(msgspec.Struct, frozen=True, kw_only=True):
-    account: str
-    region: str
-    name: str
-    created_ms: int
 
 
 def directory_of(root: Path, group: LogGroup) -> Path:
@@ -61,10 +49,8 @@ def directory_of(root: Path, group: LogGroup) -> Path:
 
 def groups(root: Path) -> list[LogGroup]:
     """Every group that was ever written to and not deleted, in order of name."""
-    found = []
-    for path in root.glob(f"*/*/*/{_IDENTITY}"):
-        identity = msgspec.json.decode(path.read_bytes(), type=_Identity)
-        found.append(LogGroup(AccountId(identity.account), Region(identity.region), identity.name))
+    files = [group_file.read(path.parent) for path in root.glob(f"*/*/*/{group_file.NAME}")]
+    found = [file.group for file in files if file is not None]
     return sorted(found, key=lambda group: (group.account, group.region, group.name))
 
 
@@ -111,11 +97,24 @@ class GroupFiles:
             os.close(self._file)
             self._file = None
 
+    def retire(self, before_ms: int) -> None:
+        """Remove the segments that were last written to before that moment."""
+        if self._number is None:
+            self._load()
+        for number in sorted(self._sizes)[:-1]:
+            path = self._path(number)
+            if path.exists() and path.stat().st_mtime_ns // 1_000_000 >= before_ms:
+                break
+            path.unlink(missing_ok=True)
+            del self._sizes[number]
+
     def delete(self) -> None:
         self.close()
         self._number = None
         self._sizes.clear()
-        (self.directory / _IDENTITY).unlink(missing_ok=True)  # first: half-deleted is no group
+        (self.directory / group_file.NAME).unlink(
+            missing_ok=True
+        )  # first: half-deleted is no group
         if self.directory.exists():
             shutil.rmtree(self.directory)
 
@@ -125,20 +124,7 @@ class GroupFiles:
 
     def _load(self) -> None:
         """Learn what an earlier run left; go on with its last segment if that is whole."""
-        self.directory.mkdir(mode=_DIRECTORY_MODE, parents=True, exist_ok=True)
-        identity = self.directory / _IDENTITY
-        if not identity.exists():
-            _write_atomically(
-                identity,
-                msgspec.json.encode(
-                    _Identity(
-                        account=self._group.account,
-                        region=self._group.region,
-                        name=self._group.name,
-                        created_ms=self._now_ms(),
-                    )
-                ),
-            )
+        group_file.ensure(self.directory, self._group, self._now_ms())
         found = segments(self.directory)
         self._sizes = {number: path.stat().st_size for number, path in found}
         if found and _is_whole(found[-1][1]):
@@ -223,9 +209,3 @@ def _is_whole(segment: Path) -> bool:
     content = segment.read_bytes()
     ends = [end for _, _, end in records.decode(content)]
     return (ends[-1] if ends else 0) == len(content)
-
-
-def _write_atomically(path: Path, content: bytes) -> None:
-    temporary = path.with_suffix(".tmp")
-    temporary.write_bytes(content)
-    temporary.replace(path)

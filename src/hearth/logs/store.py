@@ -18,6 +18,7 @@ from hearth.base.clock import Clock
 from hearth.base.jobs import Jobs
 from hearth.base.log import Log
 from hearth.logs import reading, records, segments
+from hearth.logs.catalog import LogCatalog
 from hearth.logs.disk import Disk, ThreadedDisk
 from hearth.logs.pending import Batch, Queue, QueueLimits, Waiting
 from hearth.logs.reading import PAGE_EVENTS_MAX, LogPage, LogQuery
@@ -55,6 +56,7 @@ class LogStore:
         self._disk = disk or ThreadedDisk()
         self._queue = Queue(limits.queue)
         self._open = OpenGroups(directory, limits.segments, clock.epoch_ms)
+        self.catalog = LogCatalog(directory, self._disk, self._open, clock, self.flush)
         self._watchers: dict[LogGroup, set[asyncio.Event]] = {}
         self._something = asyncio.Event()  # waits to be written
         self._hurry = asyncio.Event()
@@ -105,6 +107,14 @@ class LogStore:
         )
         await self.flush()
         return await self._first_page(group, query)
+
+    async def find(self, group: LogGroup, query: LogQuery, *, newest: bool = False) -> LogPage:
+        """The oldest events that the query wants, or the newest. Raises ValueError for an `after`
+        or a `before` that is no event id."""
+        directory = segments.directory_of(self._directory, group)
+        page = reading.last_page if newest else reading.first_page
+        await self.flush()
+        return await self._disk.read(lambda: page(directory, query))
 
     async def read_last(
         self, group: LogGroup, limit: int = PAGE_EVENTS_MAX, *, start_ms: int = 0

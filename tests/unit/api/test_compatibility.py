@@ -10,9 +10,10 @@ from fakes.function_api import CREATE, MODEL
 from fakes.http import FakeResponder
 from fakes.whole_edge import AUTHORIZATION, whole_edge
 from fakes.wire_requests import rest_request
-from hearth.api.compatibility import REFUSING, SERVICES, Status, page
+from hearth.api.compatibility import REFUSING, SERVICES, page
 from hearth.api.edge import OperationRow
 from hearth.api.shapes import load_service
+from hearth.api.support import Status
 
 PAGE = Path(__file__).parents[3] / "docs" / "compatibility.md"
 

@@ -1,0 +1,203 @@
+"""CloudWatch Logs with boto3 and the AWS CLI, on the logs of real functions and on others."""
+
+import json
+import time
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from compat.platform import Platform, create, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+pytestmark = pytest.mark.compat
+
+CODE = """
+def handler(event, context):
+    for word in event["words"]:
+        print(word)
+    return context.log_stream_name
+"""
+
+
+@pytest.fixture
+def logs(platform: Platform) -> Any:
+    return platform.service("logs")
+
+
+@pytest.fixture
+def group(logs: Any) -> str:
+    name = f"/test/{uuid.uuid4().hex[:8]}"
+    logs.create_log_group(logGroupName=name, tags={"team": "a"})
+    return name
+
+
+def refusal(call: "Callable[..., Any]", **arguments: Any) -> tuple[str, str]:
+    with pytest.raises(ClientError) as caught:
+        call(**arguments)
+    error = caught.value.response["Error"]
+    return error["Code"], error["Message"]
+
+
+def invoked(platform: Platform, words: list[str]) -> tuple[str, str]:
+    """A new function's log group, and the stream that it wrote the words to."""
+    client, name = platform.client(), f"l-{uuid.uuid4().hex[:8]}"
+    create(client, name, CODE)
+    answer = client.invoke(FunctionName=name, Payload=json.dumps({"words": words}))
+    return f"/aws/lambda/{name}", json.loads(answer["Payload"].read())
+
+
+def test_what_a_function_printed_is_read_filtered_and_paged(platform: Platform, logs: Any) -> None:
+    words = ["one", '{"level": "ERROR", "ms": 7}', '{"level": "INFO"}', "two ERROR"]
+    group, stream = invoked(platform, words)
+
+    found = logs.filter_log_events(logGroupName=group)["events"]
+    messages = [event["message"].rstrip("\n") for event in found]
+    assert [m for m in messages if m in words] == words
+    assert messages[0].startswith(("INIT_START", "START RequestId"))
+    assert {event["logStreamName"] for event in found} == {stream}
+    assert len({event["eventId"] for event in found}) == len(found)
+
+    def matching(pattern: str) -> list[str]:
+        pages = logs.get_paginator("filter_log_events").paginate(
+            logGroupName=group,
+            filterPattern=pattern,
+            logStreamNamePrefix=stream[:12],
+            PaginationConfig={"PageSize": 1},
+        )
+        return [e["message"].rstrip("\n") for page in pages for e in page["events"]]
+
+    assert matching("ERROR") == [words[1], words[3]]
+    assert matching('{ $.level = "ERROR" && $.ms > 5 }') == [words[1]]
+    assert any("REPORT" in message for message in matching("REPORT"))
+
+    whole = [e["message"] for e in found]
+    head = logs.get_log_events(
+        logGroupName=group, logStreamName=stream, startFromHead=True, limit=2
+    )
+    assert [e["message"] for e in head["events"]] == whole[:2]
+    then = logs.get_log_events(
+        logGroupName=group, logStreamName=stream, nextToken=head["nextForwardToken"]
+    )
+    assert [e["message"] for e in then["events"]] == whole[2:]
+    end = logs.get_log_events(
+        logGroupName=group, logStreamName=stream, nextToken=then["nextForwardToken"]
+    )
+    assert end["events"] == []
+    assert end["nextForwardToken"] == then["nextForwardToken"]
+    last = logs.get_log_events(logGroupName=group, logStreamName=stream, limit=2)
+    assert [e["message"] for e in last["events"]] == whole[-2:]
+    back = logs.get_log_events(
+        logGroupName=group, logStreamName=stream, nextToken=last["nextBackwardToken"]
+    )
+    assert [e["message"] for e in back["events"]] == whole[:-2]
+
+    (described,) = logs.describe_log_streams(
+        logGroupName=group, orderBy="LastEventTime", descending=True
+    )["logStreams"]
+    assert described["logStreamName"] == stream
+    assert described["firstEventTimestamp"] <= described["lastEventTimestamp"]
+    (listed,) = logs.describe_log_groups(logGroupNamePrefix=group)["logGroups"]
+    assert listed["storedBytes"] > 0
+    assert listed["arn"] == f"{listed['logGroupArn']}:*"
+
+
+def test_groups_and_streams_are_made_described_and_deleted(logs: Any, group: str) -> None:
+    assert refusal(logs.create_log_group, logGroupName=group) == (
+        "ResourceAlreadyExistsException",
+        "The specified log group already exists",
+    )
+    for name in ("a", "b", "c"):
+        logs.create_log_stream(logGroupName=group, logStreamName=name)
+    assert refusal(logs.create_log_stream, logGroupName=group, logStreamName="a") == (
+        "ResourceAlreadyExistsException",
+        "The specified log stream already exists",
+    )
+    pages = logs.get_paginator("describe_log_streams").paginate(
+        logGroupName=group, PaginationConfig={"PageSize": 2}
+    )
+    assert [s["logStreamName"] for page in pages for s in page["logStreams"]] == ["a", "b", "c"]
+    logs.delete_log_stream(logGroupName=group, logStreamName="b")
+    assert refusal(logs.delete_log_stream, logGroupName=group, logStreamName="b") == (
+        "ResourceNotFoundException",
+        "The specified log stream does not exist.",
+    )
+    logs.put_retention_policy(logGroupName=group, retentionInDays=7)
+    arn = logs.describe_log_groups(logGroupNamePrefix=group)["logGroups"][0]["logGroupArn"]
+    logs.tag_resource(resourceArn=arn, tags={"x": "1"})
+    logs.untag_resource(resourceArn=arn, tagKeys=["team"])
+    assert logs.list_tags_for_resource(resourceArn=arn)["tags"] == {"x": "1"}
+    (described,) = logs.describe_log_groups(logGroupNamePattern=group[-6:])["logGroups"]
+    assert described["retentionInDays"] == 7
+    logs.delete_retention_policy(logGroupName=group)
+    logs.delete_log_group(logGroupName=group)
+    missing = ("ResourceNotFoundException", "The specified log group does not exist.")
+    assert refusal(logs.delete_log_group, logGroupName=group) == missing
+    assert refusal(logs.describe_log_streams, logGroupName=group) == missing
+    assert refusal(logs.filter_log_events, logGroupName=group) == missing
+
+
+def test_events_are_put_and_got_and_gone_with_their_stream(logs: Any, group: str) -> None:
+    now_ms = int(time.time() * 1000)
+    events = [{"timestamp": now_ms + n, "message": f"event {n}"} for n in range(3)]
+    arguments = {"logGroupName": group, "logStreamName": "s"}
+    assert refusal(logs.put_log_events, **arguments, logEvents=events)[1] == (
+        "The specified log stream does not exist."
+    )
+    logs.create_log_stream(**arguments)
+    old = [{"timestamp": 0, "message": "old"}]
+    assert refusal(logs.put_log_events, **arguments, logEvents=old + events)[0] == (
+        "InvalidParameterException"
+    ), "more than 24 hours"
+    answer = logs.put_log_events(**arguments, logEvents=events)
+    assert "rejectedLogEventsInfo" not in answer
+    rejected = logs.put_log_events(**arguments, logEvents=old)["rejectedLogEventsInfo"]
+    assert rejected == {"tooOldLogEventEndIndex": 1}
+    got = logs.get_log_events(**arguments)["events"]
+    assert [(e["timestamp"], e["message"]) for e in got] == [
+        (e["timestamp"], e["message"]) for e in events
+    ]
+    backwards = list(reversed(events))
+    assert refusal(logs.put_log_events, **arguments, logEvents=backwards)[0] == (
+        "InvalidParameterException"
+    )
+    within = logs.filter_log_events(
+        logGroupName=group, startTime=now_ms + 1, endTime=now_ms + 1, logStreamNames=["s"]
+    )
+    assert [e["message"] for e in within["events"]] == ["event 1"]
+    wait_until(lambda: int(time.time() * 1000) > now_ms + 10, "time passes")
+    logs.delete_log_stream(**arguments)
+    logs.create_log_stream(**arguments)
+    assert logs.get_log_events(**arguments)["events"] == []
+
+
+def test_bad_input_gets_the_errors_of_cloudwatch(logs: Any, group: str) -> None:
+    assert refusal(logs.create_log_group, logGroupName="no spaces") == (
+        "InvalidParameterException",
+        "1 validation error detected: Value 'no spaces' at 'logGroupName' failed to satisfy "
+        "constraint: Member must satisfy regular expression pattern: [\\.\\-_/#A-Za-z0-9]+",
+    )
+    assert refusal(logs.put_retention_policy, logGroupName=group, retentionInDays=2)[0] == (
+        "InvalidParameterException"
+    )
+    assert refusal(logs.filter_log_events, logGroupName=group, filterPattern="{ $.a }")[0] == (
+        "InvalidParameterException"
+    )
+    assert refusal(logs.filter_log_events, logGroupName=group, nextToken="x")[0] == (
+        "InvalidParameterException"
+    )
+    assert refusal(logs.get_log_events, logGroupName=group, logStreamName="none", nextToken="q/1")[
+        0
+    ] == ("ResourceNotFoundException")
+    assert refusal(logs.start_query, logGroupName=group, startTime=0, endTime=1, queryString="f")[
+        0
+    ] == ("NotImplementedException")
+
+
+def test_the_command_line_reads_logs(platform: Platform) -> None:
+    group, _ = invoked(platform, ["hello from the command line"])
+    answer = platform.aws("logs", "filter-log-events", "--log-group-name", group)
+    assert "hello from the command line" in answer
