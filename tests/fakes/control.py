@@ -17,6 +17,7 @@ from hearth.control.preparation import is_settled
 from hearth.control.replica import Replica
 from hearth.control.requests import CreateFunction
 from hearth.engine.contract import KeyValue
+from hearth.model.endpoints import SERVICES, Endpoint, Endpoints
 from hearth.model.functions import FunctionVersion
 from hearth.model.ids import AccountId, FunctionKey, FunctionName, Region
 
@@ -24,6 +25,8 @@ ACCOUNT = AccountId("123456789012")
 REGION = Region("eu-central-1")
 ROLE = "arn:aws:iam::123456789012:role/r"
 WAIT_S_MAX = 60.0
+EVERYWHERE = Endpoints({service: Endpoint(service, "http://127.0.0.1:9") for service in SERVICES})
+"""Every service has an address. Nobody is there."""
 
 
 class HandClock:
@@ -98,6 +101,7 @@ async def control_plane(
             jobs=jobs,
             ids=lambda: f"id-{began}-{next(numbers)}",
             s3=s3,
+            endpoints=EVERYWHERE,
         )
         jobs.spawn(replica.run(), name="replica")
         await asyncio.wait_for(replica.ready.wait(), WAIT_S_MAX)

@@ -6,7 +6,15 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from fakes.control import ACCOUNT, REGION, WAIT_S_MAX, ControlPlane, HandClock, control_plane
+from fakes.control import (
+    ACCOUNT,
+    EVERYWHERE,
+    REGION,
+    WAIT_S_MAX,
+    ControlPlane,
+    HandClock,
+    control_plane,
+)
 from fakes.function_api import CREATE
 from hearth.api.operation import Operation, OperationRequest, OperationResponse
 from hearth.api.operations import (
@@ -58,7 +66,7 @@ class SettingsApi:
         location: layers.Location = lambda request, sha256: f"{request.endpoint}/{sha256}"  # noqa: E731
         tagging = Tagging(self.documents)
         signing = CodeSigning(self.documents, plane.replica, tagging, clock, new_id)
-        events = EventInvokeConfigs(self.documents, clock, plane.functions.get)
+        events = EventInvokeConfigs(self.documents, clock, plane.functions.get, EVERYWHERE)
         urls = FunctionUrls(self.documents, clock, new_id, address)
         self._operations: Mapping[str, Operation] = {
             operation.name: operation

@@ -12,7 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fakes.control import ACCOUNT, WAIT_S_MAX, ControlPlane, HandClock, control_plane
+from fakes.control import (
+    ACCOUNT,
+    EVERYWHERE,
+    WAIT_S_MAX,
+    ControlPlane,
+    HandClock,
+    control_plane,
+)
 from fakes.http import FakeResponder
 from hearth.api.edge import SERVICES, Edge
 from hearth.api.invoke import InvokeHandler
@@ -193,7 +200,7 @@ def operations(
         *provisioned.operations(plane.functions, kept),
         *tags.operations(plane.functions, tagging, signing.tagged),
         *event_invoke.operations(
-            plane.functions, EventInvokeConfigs(documents, clock, plane.functions.get)
+            plane.functions, EventInvokeConfigs(documents, clock, plane.functions.get, EVERYWHERE)
         ),
         *function_urls.operations(
             plane.functions, FunctionUrls(documents, clock, new_id, address=None)

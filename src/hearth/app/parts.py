@@ -18,6 +18,7 @@ from hearth.engine.health import EngineHealth
 from hearth.engine.server import EmbeddedServer
 from hearth.frontend.invoke import Invoker
 from hearth.logs.store import LogStore
+from hearth.model.endpoints import Endpoints
 from hearth.placement.placement import Placement
 from hearth.runtimes.registry import Runtimes
 from hearth.worker.code_cache import CodeCache
@@ -49,6 +50,7 @@ class Parts:
     reserved: ReservedConcurrency
     provisioned: ProvisionedConcurrency
     invoker: Invoker
+    endpoints: Endpoints
 
 
 @dataclass(frozen=True, slots=True)

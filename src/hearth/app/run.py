@@ -233,6 +233,7 @@ async def _build(settings: Settings, surroundings: Surroundings, stack: AsyncExi
             new_id,
             documents.delete_qualified,
             s3,
+            settings.endpoints,
         ),
         layers=Layers(documents, packages, clock, s3),
         logs=logs,
@@ -245,6 +246,7 @@ async def _build(settings: Settings, surroundings: Surroundings, stack: AsyncExi
         reserved=reserved,
         provisioned=provisioned,
         invoker=Invoker(catalog, counter, manager, workers, clock, TraceIds(clock).new),
+        endpoints=settings.endpoints,
     )
 
 

@@ -2,13 +2,13 @@
 
 The settings of a function, a version or an alias; unqualified means $LATEST. What a destination
 may be is decided here, before anything is stored: a Lambda function that exists and is not the one
-itself, a standard queue or topic, an event bus, and for failures a bucket.
+itself, a standard queue or topic, an event bus, and for failures a bucket. A service that this
+Hearth was not told the address of is refused: nothing would ever arrive there.
 
 Source: https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html. Texts:
 recorded.
 """
 
-import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -16,11 +16,11 @@ from typing import Final
 
 from hearth.base.clock import Clock
 from hearth.control.documents import Document, Documents, Kind
+from hearth.model.endpoints import Endpoints, no_endpoint
 from hearth.model.errors import InvalidParameterValue, ResourceNotFound
 from hearth.model.functions import FunctionVersion
 from hearth.model.ids import LATEST, FunctionKey, FunctionReference
-
-_ARN = re.compile(r"arn:[^:]*:(?P<service>[^:]+):[^:]*:[^:]*:(?P<resource>.+)")
+from hearth.model.targets import LAMBDA, Target
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,10 +52,13 @@ FindFunction = Callable[[FunctionKey, str | None], Awaitable[FunctionVersion]]
 
 
 class EventInvokeConfigs:
-    def __init__(self, documents: Documents, clock: Clock, find: FindFunction) -> None:
+    def __init__(
+        self, documents: Documents, clock: Clock, find: FindFunction, endpoints: Endpoints
+    ) -> None:
         self._documents = documents
         self._clock = clock
         self._find = find
+        self._endpoints = endpoints
 
     def get(self, function: FunctionVersion, qualifier: str | None) -> EventInvokeConfig:
         """Raises ResourceNotFound."""
@@ -117,13 +120,15 @@ class EventInvokeConfigs:
         for destination, is_failure in ((change.on_success, False), (change.on_failure, True)):
             if not destination:
                 continue
-            match = _ARN.fullmatch(destination)
-            if match is None or not _may_receive(match["service"], match["resource"], is_failure):
+            target = _target(destination)
+            if target is None or (target.service == "s3" and not is_failure):
                 raise InvalidParameterValue(
                     f"The provided destination config {_printed(change)} is invalid."
                 )
-            if match["service"] == "lambda":
+            if target.service == LAMBDA:
                 await self._check_function(function, destination)
+            elif self._endpoints.find(target.service) is None:
+                raise no_endpoint("DestinationConfig", target.service)
 
     async def _check_function(self, function: FunctionVersion, destination: str) -> None:
         reference = FunctionReference.parse(destination)
@@ -157,22 +162,11 @@ def no_config(key: FunctionKey, qualifier: str | None) -> ResourceNotFound:
     )
 
 
-def _may_receive(service: str, resource: str, is_failure: bool) -> bool:
-    if service == "lambda":
-        return resource.startswith("function:") and _is_function(resource)
-    if service in {"sqs", "sns"}:
-        return not resource.endswith(".fifo")  # standard queues and topics only
-    if service == "events":
-        return resource.startswith("event-bus/")
-    return service == "s3" and is_failure
-
-
-def _is_function(resource: str) -> bool:
+def _target(destination: str) -> Target | None:
     try:
-        FunctionReference.parse(resource)
+        return Target.parse(destination)
     except ValueError:
-        return False
-    return True
+        return None
 
 
 def _printed(change: EventInvokeChange) -> str:

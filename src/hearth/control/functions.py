@@ -31,6 +31,7 @@ from hearth.control.requests import (
 from hearth.control.rules import check_open, shown
 from hearth.control.store import FunctionStore, already_exists, not_found, update_in_progress
 from hearth.control.validation import (
+    check_dead_letter,
     check_environment,
     check_name,
     check_runtime,
@@ -40,6 +41,7 @@ from hearth.control.validation import (
 from hearth.control.versions import Forget, Versions, number_of
 from hearth.control.zips import check_total, unzipped_bytes
 from hearth.engine.contract import KeyValue
+from hearth.model.endpoints import Endpoints
 from hearth.model.errors import InvalidParameterValue
 from hearth.model.functions import Code, FunctionVersion, State, UpdateStatus
 from hearth.model.ids import LATEST, AccountId, FunctionKey, Region
@@ -72,6 +74,8 @@ class Functions:
     forget: Forget = _forget_nothing
     s3: S3 | None = None
     """Where code may be fetched from."""
+    endpoints: Endpoints = field(default_factory=Endpoints)
+    """Where dead letters may go."""
     versions: Versions = field(init=False)
     aliases: Aliases = field(init=False)
     _store: FunctionStore = field(init=False)
@@ -95,6 +99,7 @@ class Functions:
 
     async def create(self, request: CreateFunction) -> FunctionVersion:
         _check_new(request)
+        check_dead_letter(request.dead_letter_arn, self.endpoints)
         if not request.runtime or not request.handler:
             raise InvalidParameterValue(NO_RUNTIME)
         if request.package is None:
@@ -119,6 +124,7 @@ class Functions:
             environment_given=request.environment is not None,
             tags=dict(request.tags),
             layers=request.layers,
+            dead_letter_arn=request.dead_letter_arn or None,
             state=State.PENDING,
             state_reason=CREATING,
             state_reason_code=CREATING_CODE,
@@ -198,6 +204,7 @@ class Functions:
         check_sizes(request.timeout_s, request.memory_mb, request.tmp_mb)
         check_environment(request.environment)
         code = await self._check_layers(request) if request.layers else None
+        check_dead_letter(request.dead_letter_arn, self.endpoints)
 
         def decide(now: FunctionVersion) -> FunctionVersion:
             check_open(now, request.revision_id)
@@ -277,4 +284,6 @@ def _with_configuration(function: FunctionVersion, request: UpdateConfiguration)
     }
     if "environment" in changed:
         changed["environment_given"] = True
+    if request.dead_letter_arn is not None:
+        changed["dead_letter_arn"] = request.dead_letter_arn or None
     return replace(function, **changed)

@@ -74,6 +74,7 @@ class _Record(msgspec.Struct, kw_only=True):
     environment_given: bool = False
     tags: dict[str, str] = {}
     layers: tuple[LayerUse, ...] = ()
+    dead_letter_arn: str | None = None
     state: State
     state_reason: str | None = None
     state_reason_code: str | None = None
@@ -226,6 +227,7 @@ def _members(function: FunctionVersion) -> dict[str, Any]:
         "environment_given": function.environment_given,
         "tags": dict(function.tags),
         "layers": function.layers,
+        "dead_letter_arn": function.dead_letter_arn,
         "state": function.state,
         "state_reason": function.state_reason,
         "state_reason_code": function.state_reason_code,
@@ -257,6 +259,7 @@ def _version(record: _Record) -> FunctionVersion:
         environment_given=record.environment_given,
         tags=record.tags,
         layers=record.layers,
+        dead_letter_arn=record.dead_letter_arn,
         state=record.state,
         state_reason=record.state_reason,
         state_reason_code=record.state_reason_code,

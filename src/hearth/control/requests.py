@@ -35,6 +35,7 @@ class CreateFunction:
     environment: Mapping[str, str] | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     layers: tuple[LayerUse, ...] = ()
+    dead_letter_arn: str | None = None
     publish: bool = False
     """Make it version 1 too."""
 
@@ -66,6 +67,8 @@ class UpdateConfiguration:
     """All variables, not only the changed ones."""
     layers: tuple[LayerUse, ...] | None = None
     """All layers; an empty tuple takes all away."""
+    dead_letter_arn: str | None = None
+    """Empty: none any more."""
     revision_id: str | None = None
 
 

@@ -11,8 +11,10 @@ from typing import Final
 import msgspec
 
 from hearth.model import limits
+from hearth.model.endpoints import Endpoints, no_endpoint
 from hearth.model.errors import InvalidParameterValue, ValidationFailed
 from hearth.model.ids import FunctionName
+from hearth.model.targets import Target
 
 NAME_LENGTH_MAX: Final = 64
 TAGS_MAX: Final = 50
@@ -148,6 +150,24 @@ def check_environment(environment: Mapping[str, str] | None) -> None:
         raise InvalidParameterValue(
             f"{_VARIABLES_PROBLEM}exceeded the 4KB limit. String measured: {measured.decode()}"
         )
+
+
+def check_dead_letter(arn: str | None, endpoints: Endpoints) -> None:
+    """A standard queue or topic, of a service whose address is known. AWS's words for any other
+    target are not known to us, but for how they begin."""
+    if not arn:
+        return
+    try:
+        target = Target.parse(arn)
+    except ValueError:
+        target = None
+    if target is None or target.service not in {"sqs", "sns"}:
+        raise InvalidParameterValue(
+            f"Invalid dead letter ARN: {arn} is neither a standard SQS queue nor a standard SNS "
+            "topic."
+        )
+    if endpoints.find(target.service) is None:
+        raise no_endpoint("DeadLetterConfig", target.service)
 
 
 def check_tags(tags: Mapping[str, str]) -> None:

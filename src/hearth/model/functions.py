@@ -68,6 +68,9 @@ class FunctionVersion:
     tags: Mapping[str, str] = field(default_factory=dict)
     layers: tuple[LayerUse, ...] = ()
     """In the order in which they are laid over one another: a later one covers an earlier one."""
+    dead_letter_arn: str | None = None
+    """The queue or topic that gets events whose attempts have all failed. Versions have that of
+    $LATEST at their time, but it is that of $LATEST now that counts, for all of them."""
     state: State = State.PENDING
     state_reason: str | None = None
     state_reason_code: str | None = None

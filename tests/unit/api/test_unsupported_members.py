@@ -15,7 +15,6 @@ from hearth.model.errors import InvalidParameterValue
     [
         ("VpcConfig", {"SubnetIds": ["subnet-1"], "SecurityGroupIds": []}),
         ("VpcConfig", {"Ipv6AllowedForDualStack": True}),
-        ("DeadLetterConfig", {"TargetArn": "arn:aws:sqs:eu-central-1:123456789012:q"}),
         ("FileSystemConfigs", [{"Arn": "a", "LocalMountPath": "/mnt/x"}]),
         ("ImageConfig", {"Command": ["x"]}),
         ("KMSKeyArn", "arn:aws:kms:eu-central-1:123456789012:key/k"),

@@ -46,6 +46,7 @@ FUNCTION = FunctionVersion(
     environment_given=True,
     tags={"t": "v"},
     layers=(LayerUse(arn="a:1", sha256="b" * 64, size_bytes=3, unzipped_bytes=4),),
+    dead_letter_arn="arn:aws:sqs:eu-central-1:123456789012:q",
     state=State.FAILED,
     state_reason="r",
     state_reason_code="c",

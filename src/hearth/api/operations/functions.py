@@ -115,6 +115,7 @@ class _Handlers:
                 environment=_environment(members),
                 tags=members.get("Tags") or {},
                 layers=self._uses(request, key) or (),
+                dead_letter_arn=_dead_letter_arn(members),
                 publish=bool(members.get("Publish")),
             )
         )
@@ -202,6 +203,7 @@ class _Handlers:
                 tmp_mb=_tmp_mb(members),
                 environment=_environment(members),
                 layers=self._uses(request, key),
+                dead_letter_arn=_dead_letter_arn(members),
                 revision_id=members.get("RevisionId"),
             )
         )
@@ -278,6 +280,8 @@ def configured(function: FunctionVersion, qualifier: str | None) -> dict[str, An
         members["Layers"] = [
             {"Arn": layer.arn, "CodeSize": layer.size_bytes} for layer in function.layers
         ]
+    if function.dead_letter_arn is not None:
+        members["DeadLetterConfig"] = {"TargetArn": function.dead_letter_arn}
     if function.environment_given:
         members["Environment"] = {"Variables": dict(function.environment)}
     return members
@@ -296,6 +300,15 @@ def _environment(members: Members) -> Mapping[str, str] | None:
         return None
     variables: Mapping[str, str] = environment.get("Variables") or {}
     return variables
+
+
+def _dead_letter_arn(members: Members) -> str | None:
+    """None where no DeadLetterConfig was given; an empty one takes the target away."""
+    config = members.get("DeadLetterConfig")
+    if config is None:
+        return None
+    arn: str = config.get("TargetArn") or ""
+    return arn
 
 
 def _tmp_mb(members: Members) -> int | None:
