@@ -95,6 +95,10 @@ def scripted_s3() -> Iterator[ScriptedS3]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
+        def do_PUT(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", "0")))
+            self.do_GET()
+
         def do_GET(self) -> None:
             s3.seen.append((self.path, {k.lower(): v for k, v in self.headers.items()}))
             body = s3.body

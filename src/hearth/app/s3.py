@@ -2,11 +2,7 @@
 
 It is made when it is first needed and works in threads of its own: importing botocore and reading
 S3's model take a quarter of a second, a slow server takes what it likes, and neither may keep
-Hearth, or an upload that waits for a thread, from going on.
-
-Credentials are Hearth's own, for all callers: AWS_ACCESS_KEY_ID or AWS_PROFILE; for AWS itself
-whatever else botocore finds; for other servers else test/test. Nothing but an explicit `aws` ever
-makes it look for the credentials of a machine, or talk to AWS.
+Hearth, or an upload that waits for a thread, from going on. It does not retry: Lambda's clients do.
 """
 
 import asyncio
@@ -17,6 +13,7 @@ from contextlib import AsyncExitStack, closing
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from hearth.app.aws_clients import make_client
 from hearth.control.deliveries import S3Failed, S3Refused, Sink
 from hearth.control.requests import S3Object
 from hearth.model.endpoints import Endpoint, Endpoints
@@ -28,16 +25,9 @@ if TYPE_CHECKING:
 
 FETCHES_MAX: Final = 4
 """At a time; more wait."""
-CONNECT_S: Final = 5
-READ_S: Final = 10
-"""How long the server may be silent."""
 CLIENTS_MAX: Final = 32
 """One for each region that somebody asked from."""
 CHUNK_BYTES: Final = 256 * 1024
-ANY_KEY: Final = "test"
-
-_ONLY_OURS: Final[dict[str, Any]] = {"ignore_configured_endpoint_urls": True}
-"""Addresses come from the table alone. Not among the arguments that botocore's types know."""
 
 _ELSEWHERE: Final = frozenset(
     {"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"}
@@ -93,36 +83,10 @@ class S3Downloads:
             raise S3Failed(f"Hearth could not read from S3 at {where}: {error}") from error
 
     def _make_client(self, region: Region) -> "S3Client":
-        from botocore.config import Config
-
-        client = self._session().create_client(
-            "s3",
-            region_name=region,
-            endpoint_url=self._endpoint.url,
-            config=Config(
-                connect_timeout=CONNECT_S,
-                read_timeout=READ_S,
-                retries={"mode": "standard", "total_max_attempts": 1},  # Lambda's clients retry
-                s3={"addressing_style": "auto" if self._endpoint.url is None else "path"},
-                max_pool_connections=FETCHES_MAX,
-                **_ONLY_OURS,
-            ),
-        )
+        addressing = {"addressing_style": "auto" if self._endpoint.url is None else "path"}
+        client = make_client(self._endpoint, self._told, region, FETCHES_MAX, s3=addressing)
         client.meta.events.register_first("needs-retry.s3", _never_redirect)
         return cast("S3Client", client)
-
-    def _session(self) -> Any:
-        import botocore.session
-
-        told = self._told
-        session = botocore.session.Session(profile=None if told.access_key else told.profile)
-        if told.access_key:
-            session.set_credentials(
-                told.access_key, told.secret_key or "", told.session_token or None
-            )
-        elif not told.profile and self._endpoint.url is not None:
-            session.set_credentials(ANY_KEY, ANY_KEY)
-        return session
 
 
 def _never_redirect(request_dict: Any, **_event: Any) -> None:
