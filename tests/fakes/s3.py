@@ -29,7 +29,7 @@ def rclone(directory: Path, log: Path) -> Iterator[str]:
         process = subprocess.Popen(
             [
                 *(RCLONE, "serve", "s3", str(directory), "--config", "/dev/null"),
-                *("--addr", address, "--auth-key", f"{KEY},{SECRET}", "--dir-cache-time", "0"),
+                *("--addr", address, "--auth-key", f"{KEY},{SECRET}"),
             ],
             stdin=subprocess.DEVNULL,
             stdout=output,
