@@ -7,12 +7,13 @@ import signal
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hearth.base.clock import SystemClock
+from hearth.base.clock import Clock, SystemClock
 from hearth.base.jobs import Jobs
 from hearth.model.ids import SandboxId
 from hearth.worker.sandboxes.bubblewrap import BubblewrapBackend
@@ -27,6 +28,7 @@ from hearth.worker.sandboxes.contract import (
     SandboxSpec,
     ZygoteKind,
 )
+from hearth.worker.sandboxes.oci import OciBackend
 from hearth.worker.sandboxes.outputs import read_to_end
 from hearth.worker.sandboxes.process import ProcessBackend
 from hearth.worker.sandboxes.zygote import ZygoteBackend
@@ -35,11 +37,17 @@ PYTHON = "/usr/bin/python3"
 COMMAND = (PYTHON, "-I", "-S")
 # What every program of python() may be forked from; only the zygote backend heeds it.
 KIND = ZygoteKind(tenant="test", command=COMMAND, script=None, environment=(), mounts=())
-BACKENDS: dict[str, type[BubblewrapBackend] | type[ProcessBackend]] = {
+NewBackend = Callable[[str, Path, Clock, Jobs], SandboxBackend]
+BACKENDS: dict[str, NewBackend] = {
     "bubblewrap": BubblewrapBackend,
+    "crun": partial(OciBackend, runtime="crun"),
     "process": ProcessBackend,
+    "runc": partial(OciBackend, runtime="runc"),
+    "runsc": partial(OciBackend, runtime="runsc"),
     "zygote": ZygoteBackend,
 }
+OWN_KERNEL = {"runsc"}
+"""Their programs are no processes of the host, and their kernels have ways of their own."""
 EVENTUALLY_S = 60.0
 KILLED = Exit(ExitKind.SIGNALED, signal.SIGKILL)
 OUT_OF_MEMORY = Exit(ExitKind.OUT_OF_MEMORY, signal.SIGKILL)
@@ -54,6 +62,10 @@ class Scene:
     instance: str
     directory: Path
 
+    @property
+    def has_own_kernel(self) -> bool:
+        return self.backend.name in OWN_KERNEL
+
     async def sandbox(self, name: str = "s1", **settings: Any) -> Sandbox:
         spec = SandboxSpec(sandbox=SandboxId(name), memory_mb=128, tmp_mb=16)
         return await self.backend.create(replace(spec, **settings))
@@ -61,6 +73,10 @@ class Scene:
     def only_isolated(self) -> None:
         if not self.capabilities.isolation:
             pytest.skip(f"{self.backend.name} isolates nothing")
+
+    def only_of_the_host(self, why: str) -> None:
+        if self.has_own_kernel:
+            pytest.skip(f"{self.backend.name} {why}")
 
 
 def python(code: str, *arguments: str, **settings: Any) -> Program:
@@ -152,7 +168,6 @@ def scene_player(request: pytest.FixtureRequest, tmp_path: Path) -> Play:
         instance = uuid.uuid4().hex[:12]
         before = descriptors()
         async with Jobs() as jobs:
-            backend: SandboxBackend
             backend = BACKENDS[request.param](instance, tmp_path / "run", SystemClock(), jobs)
             capabilities = await backend.open()
             if not capabilities.usable:

@@ -99,7 +99,8 @@ def test_a_mount_is_seen_where_the_sandbox_says(play: Play) -> None:
 def test_a_mount_cannot_be_written_to(play: Play) -> None:
     async def scenario(scene: Scene) -> None:
         scene.only_isolated()
-        (scene.directory / "code").mkdir(mode=0o777)
+        (scene.directory / "code").mkdir()
+        (scene.directory / "code").chmod(0o777)
         sandbox = await scene.sandbox()
         mount = Mount(scene.directory / "code", "/opt")
         program = python("open('/opt/new', 'w')", mounts=(mount,))

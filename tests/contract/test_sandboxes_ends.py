@@ -69,7 +69,8 @@ def test_kill_ends_the_program_and_all_that_it_started(play: Play) -> None:
         )
         channels = await sandbox.start(python(code, marker))
         assert await line_from(channels.stdout) == "up\n"
-        await eventually(lambda: len(processes_with(marker)) >= 3)
+        if not scene.has_own_kernel:
+            await eventually(lambda: len(processes_with(marker)) >= 3)
         await sandbox.kill()
         assert processes_with(marker) == []
         assert await sandbox.wait() == KILLED
@@ -245,17 +246,27 @@ def test_memory_is_counted_over_all_processes(play: Play) -> None:
 def test_usage_has_a_peak_that_can_be_reset(play: Play) -> None:
     async def scenario(scene: Scene) -> None:
         sandbox = await scene.sandbox()
-        code = "x = b'x' * (60 << 20); print('up', flush=True); import sys; sys.stdout.flush()\n"
-        code += "import time; time.sleep(0.3); del x; print('freed', flush=True); time.sleep(60)"
-        channels = await sandbox.start(python(code))
+        host, _, port = sandbox.api_address.rpartition(":")
+        code = (
+            "import socket, sys, time\n"
+            "x = b'x' * (60 << 20); print('up', flush=True)\n"
+            "socket.create_connection((sys.argv[1], int(sys.argv[2]))).recv(1)\n"
+            "del x; print('freed', flush=True); time.sleep(60)"
+        )
+        channels = await sandbox.start(python(code, host, port))
         assert await line_from(channels.stdout) == "up\n"
         assert 60 << 20 < sandbox.usage().memory_bytes < 110 << 20
+        async with asyncio.timeout(EVENTUALLY_S):
+            accepted, _ = await asyncio.get_running_loop().sock_accept(channels.api)
+        accepted.close()
         assert await line_from(channels.stdout) == "freed\n"
         usage = sandbox.usage()
-        assert usage.memory_bytes < 40 << 20
+        if not scene.has_own_kernel:  # it keeps what a program frees, for a while
+            assert usage.memory_bytes < 40 << 20
         assert 60 << 20 < usage.memory_peak_bytes < 110 << 20
         sandbox.reset_peak()
-        assert sandbox.usage().memory_peak_bytes < 40 << 20
+        if not scene.has_own_kernel:
+            assert sandbox.usage().memory_peak_bytes < 40 << 20
         await sandbox.kill()
         drop(channels)
 
@@ -283,6 +294,7 @@ def test_files_in_tmp_do_not_count_as_memory_but_are_bounded(play: Play) -> None
 def test_processes_are_bounded(play: Play) -> None:
     async def scenario(scene: Scene) -> None:
         scene.only_isolated()
+        scene.only_of_the_host("has no limit on processes but that on memory")
         sandbox = await scene.sandbox(processes_max=20)
         code = (
             "import os, time\n"
@@ -307,10 +319,12 @@ def test_the_cpu_cap_slows_a_program_down_and_comes_off_again(play: Play) -> Non
             pytest.skip(f"no CPU limit with {scene.backend.name} here")
         sandbox = await scene.sandbox()
         busy = "import time; end = time.monotonic() + 0.7\nwhile time.monotonic() < end: pass"
+        await run(sandbox, python("pass"))
+        start_s = sandbox.usage().cpu_s  # of one start; a kernel of its own takes as long as this
         sandbox.limit_cpu(177)  # a tenth of a CPU
         await run(sandbox, python(busy))
         capped_s = sandbox.usage().cpu_s
-        assert capped_s < 0.3
+        assert capped_s - 2 * start_s < 0.3
         sandbox.limit_cpu(None)
         burn = "import time\nwhile time.process_time() < 0.5: pass"
         await run(sandbox, python(burn))

@@ -26,7 +26,9 @@ Report = dict[str, Any]
 
 
 WHO_AND_HOW = [
-    (who, how) for how in ("bubblewrap", "zygote") for who in ("as-we-are", "ordinary-user")
+    (who, how)
+    for how in ("bubblewrap", "zygote", "runc", "crun", "runsc")
+    for who in ("as-we-are", "ordinary-user")
 ]
 
 

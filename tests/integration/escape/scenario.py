@@ -1,6 +1,6 @@
 """Runs the hostile program in a sandbox, as whoever runs this; prints one JSON object.
 
-`scenario.py DIRECTORY BACKEND`: a private, empty directory; bubblewrap or zygote. Standard library
+`scenario.py DIRECTORY BACKEND`: a private, empty directory; bubblewrap, zygote, or an OCI runtime. Standard library
 and hearth only, so that it also runs where pytest cannot be imported. `inside` is what the program
 reports, `outside` is what the host sees of it.
 """
@@ -13,8 +13,9 @@ import platform
 import socket
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +24,18 @@ from hearth.base.jobs import Jobs
 from hearth.model.ids import SandboxId
 from hearth.worker.sandboxes.bubblewrap import BubblewrapBackend
 from hearth.worker.sandboxes.contract import Mount, Program, SandboxSpec, ZygoteKind
+from hearth.worker.sandboxes.oci import OciBackend
 from hearth.worker.sandboxes.seccomp.numbers import NUMBERS
 from hearth.worker.sandboxes.zygote import ZygoteBackend
 
 PYTHON = "/usr/bin/python3"
 COMMAND = (PYTHON, "-I", "-S")
 KIND = ZygoteKind(tenant="test", command=COMMAND, script=None, environment=(), mounts=())
-BACKENDS = {"bubblewrap": BubblewrapBackend, "zygote": ZygoteBackend}
+BACKENDS: dict[str, Callable[..., BubblewrapBackend]] = {
+    "bubblewrap": BubblewrapBackend,
+    "zygote": ZygoteBackend,
+    **{name: partial(OciBackend, runtime=name) for name in ("runc", "crun", "runsc")},
+}
 TMP_MB = 32
 
 

@@ -63,6 +63,11 @@ class BubblewrapBackend:
     """
 
     name = "bubblewrap"
+    _isolation: tuple[str, ...] = _ISOLATION
+    _runtime: str | None = None
+    """The OCI runtime whose containers are the sandboxes; None: bubblewrap's."""
+    _memory_bytes_beside = 0
+    """What a sandbox takes for itself, beside its function."""
 
     def __init__(self, instance: str, run_directory: Path, clock: Clock, jobs: Jobs) -> None:
         del run_directory
@@ -82,10 +87,8 @@ class BubblewrapBackend:
         return self._launcher.pid if self._launcher and self._launcher.is_alive else None
 
     async def open(self) -> Capabilities:
-        if find_bwrap() is None:
-            return diagnosis.no_bubblewrap(self.name)
-        if _seccomp_filter() is None:
-            return diagnosis.unknown_machine(self.name, platform.machine())
+        if (missing := self._what_is_missing()) is not None:
+            return missing
         try:
             self._limits = find_limits(self._instance)
             launcher = await self._launched()
@@ -98,12 +101,19 @@ class BubblewrapBackend:
             Capabilities(
                 name=self.name,
                 usable=True,
-                isolation=(self._whose_uid(), *_ISOLATION),
+                isolation=(self._whose_uid(), *self._isolation),
                 memory_limit=self._limits.memory,
                 cpu_limit=self._limits.cpu,
                 freezer=self._limits.freezer,
             )
         )
+
+    def _what_is_missing(self) -> Capabilities | None:
+        if find_bwrap() is None:
+            return diagnosis.no_bubblewrap(self.name)
+        if seccomp_filter() is None:
+            return diagnosis.unknown_machine(self.name, platform.machine())
+        return None
 
     async def create(self, spec: SandboxSpec) -> BubblewrapSandbox:
         launcher = await self._launched()
@@ -131,6 +141,8 @@ class BubblewrapBackend:
             launcher=launcher,
             watch=self._watch,
             fork_from=self.fork_from,
+            runtime=self._runtime,
+            root_uid=self._root_uid(uid),
             on_destroyed=self._forget(box, uid),
         )
         self._sandboxes[box] = sandbox = BubblewrapSandbox(spec, resources)
@@ -159,7 +171,7 @@ class BubblewrapBackend:
     def _limit(self, spec: SandboxSpec, box: int, tmp: int) -> Cell:
         assert self._limits is not None, "create() before open(), or after close()"
         bounds = Bounds(
-            memory_bytes=spec.memory_mb * MB,
+            memory_bytes=spec.memory_mb * MB + self._memory_bytes_beside,
             tmp_bytes=spec.tmp_mb * MB,
             processes_max=spec.processes_max,
         )
@@ -174,24 +186,32 @@ class BubblewrapBackend:
         """The launcher; a new one if it has died. Raises SandboxFailed."""
         async with self._launching:
             if self._launcher is None or not self._launcher.is_alive:
-                bwrap, seccomp = find_bwrap(), _seccomp_filter()
-                if bwrap is None or seccomp is None:
-                    raise SandboxFailed("bubblewrap or its seccomp filter has gone")
-                order = OpenOrder(
-                    bwrap=str(bwrap.program),
-                    libraries=[str(library) for library in bwrap.libraries],
-                    seccomp=str(seccomp),
-                    cgroups=list(self._limits.directories) if self._limits else [],
-                )
+                order = self._open_order(list(self._limits.directories) if self._limits else [])
                 self._launcher, opened = await Launcher.open(
                     order, self._exited, self._lost, self._zygote_gone, self._launcher_ends
                 )
                 self._own_uids(opened)
             return self._launcher
 
+    def _open_order(self, cgroups: list[str]) -> OpenOrder:
+        """Raises SandboxFailed."""
+        bwrap, seccomp = find_bwrap(), seccomp_filter()
+        if bwrap is None or seccomp is None:
+            raise SandboxFailed("bubblewrap or its seccomp filter has gone")
+        return OpenOrder(
+            bwrap=str(bwrap.program),
+            libraries=[str(library) for library in bwrap.libraries],
+            seccomp=str(seccomp),
+            cgroups=cgroups,
+        )
+
     def _own_uids(self, opened: Opened) -> None:
         if opened.own_uids and self._uids is None:
             self._uids = Uids(opened.uid_first, opened.uid_count, self._instance)
+
+    def _root_uid(self, uid: int | None) -> int | None:  # noqa: ARG002
+        """The host's uid for root inside, beside the program's; here, nobody is."""
+        return None
 
     def _whose_uid(self) -> str:
         return "own uid" if self._uids else f"uid {os.getuid()}, as Hearth itself"
@@ -246,6 +266,6 @@ class BubblewrapBackend:
             raise SandboxFailed(said.decode(errors="replace").strip() or f"{exit_}")
 
 
-def _seccomp_filter() -> Path | None:
+def seccomp_filter() -> Path | None:
     path = _SECCOMP / f"{platform.machine()}.bpf"
     return path if path.is_file() else None

@@ -56,6 +56,8 @@ class Resources:
     watch: MemoryWatch
     fork_from: Callable[[Program, SandboxSpec], tuple[int, Program] | None]
     """A zygote's number, and the program less what that has already; None: it is executed."""
+    runtime: str | None
+    root_uid: int | None
     on_destroyed: Callable[[], None]
 
 
@@ -272,6 +274,8 @@ class BubblewrapSandbox:
             rlimits=[*self._rlimits(), *map(list, entry.rlimits)],
             processes_in_namespace=entry.processes_in_namespace,
             zygote=zygote,
+            runtime=self._own.runtime,
+            root_uid=self._own.root_uid,
         )
 
     def _rlimits(self) -> list[list[int]]:

@@ -40,6 +40,10 @@ def no_bubblewrap(name: str) -> Capabilities:
     )
 
 
+def no_runtime(name: str) -> Capabilities:
+    return _unusable(name, f"the program {name} was not found", f"apt install {name}")
+
+
 def unknown_machine(name: str, machine: str) -> Capabilities:
     return _unusable(name, f"Hearth has no seccomp filter for {machine}", _WITHOUT)
 

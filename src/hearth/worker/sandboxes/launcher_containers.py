@@ -1,0 +1,160 @@
+"""How does the launcher run containers? The launcher's half; a part of its loop.
+
+One child for each: the *keeper*, pid 1 of a pid namespace around the runtime and the container.
+When it has been reaped, the kernel has emptied that namespace, and nothing is left.
+"""
+
+import os
+import selectors
+import signal
+import socket
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, NoReturn
+
+from hearth.worker.sandboxes import jail, jail_container, linux, messages
+from hearth.worker.sandboxes.arguments import Root
+from hearth.worker.sandboxes.messages import ExitEvent, StartOrder
+from hearth.worker.sandboxes.stage import HOST
+
+_END: Final = struct.Struct("=ii")  # what init tells; see init/init.c
+
+
+@dataclass(slots=True, kw_only=True)
+class Container:
+    """A run, from fork until nothing of it is left."""
+
+    order: StartOrder
+    number: int
+    """The order's id."""
+    keeper: int
+    status: int
+    """Read end of init's pipe."""
+    said: bytes = b""
+    waiting: list[int] = field(default_factory=list)
+    """Ids of the kill orders to answer at the end."""
+
+
+class Containers:
+    """Those of one launcher."""
+
+    def __init__(self, control: socket.socket, selector: selectors.BaseSelector) -> None:
+        self._control = control
+        self._selector = selector
+        self._containers: dict[int, Container] = {}
+
+    def runs(self, box: int) -> bool:
+        return box in self._containers
+
+    def start(self, number: int, order: StartOrder, root: Root) -> None:
+        """Raises OSError."""
+        status, status_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        os.set_blocking(status_write, True)
+        try:
+            keeper = _fork(order.cgroup_directory)
+            if keeper == 0:
+                self._become(number, order, root, status_write)
+        except OSError:
+            os.close(status)
+            raise
+        finally:
+            os.close(status_write)
+        container = Container(order=order, number=number, keeper=keeper, status=status)
+        self._containers[order.box] = container
+        self._selector.register(status, selectors.EVENT_READ, self._reader(container))
+
+    def _become(self, number: int, order: StartOrder, root: Root, status: int) -> NoReturn:
+        """In the child: turn into the keeper, answering the worker on the way."""
+        try:
+            signal.set_wakeup_fd(-1)
+            hosts_pid = int(os.readlink(f"{HOST}/proc/self"))  # noqa: PTH115 - faster
+            fds, execute = jail_container.become_container(order, root, status)
+            messages.send(self._control, {"id": number, "answer": {"pid": hosts_pid}}, tuple(fds))
+            execute()
+        except Exception as error:  # noqa: BLE001 - whatever it is, this copy must not serve on
+            jail.report(self._control, number, error)
+
+    def kill(self, number: int, box: int) -> None:
+        container = self._containers[box]
+        container.waiting.append(number)
+        os.kill(container.keeper, signal.SIGKILL)  # ours and not reaped: nobody else has its pid
+
+    def _reader(self, container: Container) -> Callable[[], None]:
+        return lambda: self._read(container)
+
+    def _read(self, container: Container) -> None:
+        """Take in what init said. The program has ended then; so may all the rest."""
+        if container.status < 0:
+            return  # finished earlier in this turn of the loop
+        try:
+            data = os.read(container.status, _END.size)
+        except BlockingIOError:
+            return
+        container.said += data
+        if not data or len(container.said) >= _END.size:
+            self._forget_status(container)
+        if len(container.said) >= _END.size:
+            os.kill(container.keeper, signal.SIGKILL)
+
+    def _forget_status(self, container: Container) -> None:
+        if container.status >= 0:
+            self._selector.unregister(container.status)
+            os.close(container.status)
+            container.status = -1
+
+    def reaped(self, pid: int, status: int) -> bool:
+        """Whether the process was one of ours."""
+        for container in self._containers.values():
+            if container.keeper == pid:
+                self._finish(container, status)
+                return True
+        return False
+
+    def _finish(self, container: Container, status: int) -> None:
+        while container.status >= 0:
+            before = len(container.said)
+            self._read_late(container)
+            if len(container.said) == before:
+                self._forget_status(container)
+        del self._containers[container.order.box]
+        ended, executed = _how_it_ended(container.said, status)
+        killed = os.WTERMSIG(ended) if os.WIFSIGNALED(ended) else 0
+        event = ExitEvent(
+            box=container.order.box,
+            run=container.order.run,
+            order=container.number,
+            code=0 if killed else os.WEXITSTATUS(ended),
+            signal=killed,
+            executed=executed,
+            exact=True,
+        )
+        messages.send(self._control, messages.exit_event(event))
+        for number in container.waiting:
+            messages.send(self._control, {"id": number, "answer": {}})
+
+    def _read_late(self, container: Container) -> None:
+        try:
+            container.said += os.read(container.status, _END.size)
+        except BlockingIOError:
+            return
+
+
+def _how_it_ended(said: bytes, keeper: int) -> tuple[int, bool]:
+    """The program's wait status, and whether it was ever executed."""
+    if len(said) >= _END.size:
+        ended, executed = _END.unpack(said[: _END.size])
+        return ended, bool(executed)
+    if os.WIFEXITED(keeper) and os.WEXITSTATUS(keeper) != 0:
+        return keeper, False  # the runtime failed; what it said is on stderr
+    return signal.SIGKILL, True  # the keeper was killed, or all inside it but the keeper
+
+
+def _fork(cgroup: str | None) -> int:
+    if cgroup is None:
+        return linux.clone(linux.CLONE_NEWPID)
+    fd = os.open(HOST + cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return linux.clone(linux.CLONE_NEWPID | linux.CLONE_INTO_CGROUP, fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,95 @@
+"""How is a program isolated as a container? By an OCI runtime: runc, crun, or runsc (gVisor).
+
+bubblewrap's backend with another last step: the launcher makes the same network namespace, limits
+and /tmp, and starts the runtime where it would have started bubblewrap; see jail_container.py.
+The runtimes are the machine's own, found when they are asked for, never needed.
+
+runsc is the one that is different in kind: its programs see a kernel written in Go, not the
+host's, and only that kernel sees the host's.
+"""
+
+import platform
+import shutil
+from pathlib import Path
+from typing import Final
+
+from hearth.base.clock import Clock
+from hearth.base.jobs import Jobs
+from hearth.worker.sandboxes import diagnosis
+from hearth.worker.sandboxes.bubblewrap import BubblewrapBackend, seccomp_filter
+from hearth.worker.sandboxes.container_config import RUNTIMES
+from hearth.worker.sandboxes.contract import Capabilities, SandboxFailed
+from hearth.worker.sandboxes.messages import Opened, OpenOrder
+from hearth.worker.sandboxes.uids import Uids
+
+_INIT: Final = Path(__file__).with_name("init")
+# Not PATH: these become root in namespaces, and root's own directories are not in everyone's PATH.
+_WHERE: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_ISOLATION: Final = (
+    "user namespace around runtime and program, no capabilities, no new privileges",
+    "pid namespace",
+    "mount namespace, read-only root",
+    "network namespace",
+    "ipc, uts and cgroup namespaces",
+    "seccomp filter",
+)
+_ISOLATION_OWN_KERNEL: Final = (
+    "user namespace around runtime and program, no capabilities, no new privileges",
+    "a kernel of its own (gVisor) between the program and the host's",
+    "pid and mount namespace, read-only root",
+    "network namespace",
+)
+
+
+def find_runtime(name: str) -> Path | None:
+    """The runtime's program on this machine."""
+    found = shutil.which(name, path=_WHERE)
+    return Path(found).resolve() if found else None
+
+
+class OciBackend(BubblewrapBackend):
+    """The SandboxBackend of one runtime."""
+
+    def __init__(
+        self, instance: str, run_directory: Path, clock: Clock, jobs: Jobs, *, runtime: str
+    ) -> None:
+        super().__init__(instance, run_directory, clock, jobs)
+        traits = RUNTIMES[runtime]
+        self.name = self._runtime = runtime
+        self._isolation = _ISOLATION_OWN_KERNEL if traits.has_own_kernel else _ISOLATION
+        self._memory_bytes_beside = traits.memory_bytes
+        self._roots_apart = 0
+
+    def _what_is_missing(self) -> Capabilities | None:
+        if find_runtime(self.name) is None:
+            return diagnosis.no_runtime(self.name)
+        if seccomp_filter() is None or _init_program() is None:
+            return diagnosis.unknown_machine(self.name, platform.machine())
+        return None
+
+    def _open_order(self, cgroups: list[str]) -> OpenOrder:
+        runtime, seccomp, init = find_runtime(self.name), seccomp_filter(), _init_program()
+        if runtime is None or seccomp is None or init is None:
+            raise SandboxFailed(f"{self.name} has gone")
+        return OpenOrder(
+            bwrap=None,
+            libraries=[],
+            seccomp=str(seccomp),
+            runtime=str(runtime),
+            init=str(init),
+            cgroups=cgroups,
+        )
+
+    def _own_uids(self, opened: Opened) -> None:
+        """Two for each sandbox: one half of them for programs, the other for their roots."""
+        if opened.own_uids and self._uids is None:
+            self._roots_apart = opened.uid_count // 2
+            self._uids = Uids(opened.uid_first, self._roots_apart, self._instance)
+
+    def _root_uid(self, uid: int | None) -> int | None:
+        return None if uid is None else uid + self._roots_apart
+
+
+def _init_program() -> Path | None:
+    path = _INIT / platform.machine()
+    return path if path.is_file() else None
