@@ -1,8 +1,8 @@
 """Runs the hostile program in a sandbox, as whoever runs this; prints one JSON object.
 
-`scenario.py DIRECTORY BACKEND`: a private, empty directory; bubblewrap, zygote, or an OCI runtime. Standard library
-and hearth only, so that it also runs where pytest cannot be imported. `inside` is what the program
-reports, `outside` is what the host sees of it.
+`scenario.py DIRECTORY BACKEND`: a private, empty directory; bubblewrap, zygote, or an OCI runtime.
+Standard library and hearth only, so that it also runs where pytest cannot be imported. `inside` is
+what the program reports, `outside` is what the host sees of it.
 """
 
 import asyncio
@@ -71,6 +71,7 @@ async def report(directory: Path, kind: str) -> dict[str, Any]:
             if isinstance(backend, ZygoteBackend):
                 assert await backend.prepare(KIND), "no zygote could be made"
             with targets(directory, marker) as reachable:
+                reachable["own kernel"] = kind == "runsc"
                 found = await attack(backend, directory, reachable)
             if isinstance(backend, ZygoteBackend):
                 assert backend.forked == 2

@@ -68,6 +68,7 @@ class BubblewrapBackend:
     """The OCI runtime whose containers are the sandboxes; None: bubblewrap's."""
     _memory_bytes_beside = 0
     """What a sandbox takes for itself, beside its function."""
+    _threads_beside = 0
 
     def __init__(self, instance: str, run_directory: Path, clock: Clock, jobs: Jobs) -> None:
         del run_directory
@@ -173,7 +174,7 @@ class BubblewrapBackend:
         bounds = Bounds(
             memory_bytes=spec.memory_mb * MB + self._memory_bytes_beside,
             tmp_bytes=spec.tmp_mb * MB,
-            processes_max=spec.processes_max,
+            processes_max=spec.processes_max + self._threads_beside,
         )
 
         def tmp_used() -> int:

@@ -13,8 +13,9 @@ from hearth.worker.sandboxes.messages import StartOrder
 RUNTIME_STATE: Final = "/runtime-state"
 """Of the child's own copy of the stage: it vanishes with the last process that has it."""
 BUNDLE: Final = f"{RUNTIME_STATE}/bundle"
-INIT: Final = "/init"
-FILTER: Final = "/seccomp"
+OURS: Final = "/var/hearth"
+INIT: Final = f"{OURS}/init"
+FILTER: Final = f"{OURS}/seccomp"
 
 _SETTINGS_IN_PROC: Final = ("bus", "fs", "irq", "sys", "sysrq-trigger")
 _RLIMITS: Final = {
@@ -37,6 +38,7 @@ class RuntimeTraits:
     """Its own /dev, /proc and system calls, instead of the host's behind a filter."""
     memory_bytes: int = 0
     """What it needs for itself, beside the function."""
+    threads: int = 0
 
 
 RUNTIMES: Final = {
@@ -50,6 +52,7 @@ RUNTIMES: Final = {
         ),
         has_own_kernel=True,
         memory_bytes=32 << 20,
+        threads=1024,  # its own, and one or two for each of the program's
     ),
 }
 
@@ -127,7 +130,7 @@ _COMMON_MOUNTS: Final = (
 
 def _mounts_of_host(devices: str) -> list[dict[str, Any]]:
     """What is read-only is in the root directory already."""
-    own_devices = _mount("/dev", "bind", devices, ("rbind", "ro", "nosuid"))
+    own_devices = _mount("/dev", "bind", devices, ("rbind", "ro", *_NOTHING_SPECIAL))
     return [*(_mount(*mount) for mount in _COMMON_MOUNTS), own_devices]
 
 

@@ -23,7 +23,9 @@ from hearth.worker.sandboxes.container_config import (
     BUNDLE,
     FILTER,
     INIT,
+    OURS,
     RUNTIME_STATE,
+    RUNTIMES,
     configuration,
     runtime_arguments,
 )
@@ -90,11 +92,16 @@ _RUNTIME_ENVIRONMENT: Final = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": 
 
 def _build_root(order: StartOrder, root: Root) -> None:
     """Everything that the program will see, then drop the host and every other sandbox's."""
-    # Without flags: runsc will remount it, with none but read-only, and those set here are locked.
-    linux.mount("tmpfs", ROOT, "tmpfs", 0, "mode=755,size=1m,nr_inodes=1024")
+    assert order.runtime is not None
+    has_own_kernel = RUNTIMES[order.runtime].has_own_kernel
+    # runsc will remount it with no flag but read-only; those set here are locked.
+    flags = 0 if has_own_kernel else linux.MS_NOSUID | linux.MS_NODEV
+    linux.mount("tmpfs", ROOT, "tmpfs", flags, "mode=755,size=1m,nr_inodes=1024")
     top = Path(ROOT)
-    for name in ("usr", "etc", "dev", "proc", "sys", "tmp", "opt", "var/task"):
+    for name in ("usr", "etc", "dev", "proc", "tmp", "opt", "var/task", OURS.lstrip("/")):
         (top / name).mkdir(mode=0o755, parents=True)
+    if has_own_kernel:
+        (top / "sys").mkdir(mode=0o755)
     for link, target in root.links.items():
         (top / link.lstrip("/")).symlink_to(target)
     for directory in ("/usr", "/etc", *root.binds):
@@ -144,10 +151,10 @@ def _show_cgroups() -> None:
         _show(v1.get("devices", v1[min(v1)]), str(target))  # runc goes on without any other
 
 
-def _show(source: str, target: str) -> None:
+def _show(source: str, target: str, attributes: int = READ_ONLY) -> None:
     tree = linux.open_tree(source)
     try:
-        linux.restrict_mount(tree, READ_ONLY)
+        linux.restrict_mount(tree, attributes)
         linux.move_mount(tree, target)
     finally:
         os.close(tree)
@@ -159,17 +166,18 @@ def _place(source: str, target: Path) -> None:
 
 
 def _make_devices() -> None:
-    linux.mount("tmpfs", _DEV, "tmpfs", linux.MS_NOSUID, "mode=755,size=64k,nr_inodes=64")
+    special = linux.MS_NOSUID | linux.MS_NODEV
+    linux.mount("tmpfs", _DEV, "tmpfs", special, "mode=755,size=64k,nr_inodes=64")
     dev = Path(_DEV)
     for name in DEVICES:
         (dev / name).touch()
-        linux.bind(f"/dev/{name}", str(dev / name))
+        _show(f"/dev/{name}", str(dev / name), linux.MOUNT_ATTR_NOSUID)
     (dev / "fd").symlink_to("/proc/self/fd")
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         (dev / name).symlink_to(f"/proc/self/fd/{number}")
     (dev / "shm").mkdir()
     linux.bind("/shm", str(dev / "shm"))
-    flags = linux.MS_REMOUNT | linux.MS_BIND | linux.MS_RDONLY | linux.MS_NOSUID
+    flags = linux.MS_REMOUNT | linux.MS_BIND | linux.MS_RDONLY | linux.MS_NOSUID | linux.MS_NODEV
     linux.mount(None, _DEV, None, flags)
 
 

@@ -58,6 +58,7 @@ class OciBackend(BubblewrapBackend):
         self.name = self._runtime = runtime
         self._isolation = _ISOLATION_OWN_KERNEL if traits.has_own_kernel else _ISOLATION
         self._memory_bytes_beside = traits.memory_bytes
+        self._threads_beside = traits.threads
         self._roots_apart = 0
 
     def _what_is_missing(self) -> Capabilities | None:
