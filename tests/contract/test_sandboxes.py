@@ -118,6 +118,7 @@ def test_merged_directories_show_at_each_name_what_the_uppermost_has(play: Play)
             pytest.skip(f"{scene.backend.name} cannot merge directories")
         for layer in ("top", "middle", "bottom"):
             (scene.directory / layer / "lib").mkdir(parents=True)
+            (scene.directory / layer / "lib").chmod(0o777)
             (scene.directory / layer / "name").write_text(layer)
             (scene.directory / layer / "lib" / layer).write_text(layer)
         (scene.directory / "top" / "name").unlink()

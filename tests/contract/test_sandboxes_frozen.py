@@ -150,6 +150,7 @@ def test_a_frozen_program_that_is_killed_from_outside_leaves_a_sandbox_that_work
     """Not by us: by an administrator, or by the kernel. What v1 has frozen dies at the thaw."""
 
     async def scenario(scene: Scene) -> None:
+        scene.only_of_the_host("has programs that the host does not see")
         sandbox = await scene.sandbox()
         marker = uuid.uuid4().hex
         code = "import time; print('up', flush=True); time.sleep(600)"

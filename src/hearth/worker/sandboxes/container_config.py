@@ -142,7 +142,7 @@ def _mounts_of_own_kernel(order: StartOrder, root: str) -> list[dict[str, Any]]:
     return [
         *(_mount(*mount) for mount in _COMMON_MOUNTS),
         shm,
-        *(_mount(place, "bind", f"{root}{place}", read_only) for _, place in order.mounts),
+        *(_mount(place, "bind", f"{root}{place}", read_only) for _, place, *_below in order.mounts),
     ]
 
 

@@ -38,7 +38,7 @@ from hearth.worker.sandboxes.stage import (
     OUTSIDE,
     RUNTIME,
     SECCOMP,
-    host_directory,
+    shown,
 )
 from hearth.worker.sandboxes.zygote_root import READ_ONLY
 
@@ -109,9 +109,10 @@ def _build_root(order: StartOrder, root: Root) -> None:
         _show(directory, f"{ROOT}{directory}")
     for file, target in ((KEEPER, INIT), (SECCOMP, FILTER)):
         _place(file, top / target.lstrip("/"))
-    for source, destination in order.mounts:
+    for mount in order.mounts:
+        destination = mount[1]
         (top / destination.lstrip("/")).mkdir(mode=0o755, parents=True, exist_ok=True)
-        _show(host_directory(source), f"{ROOT}{destination}")
+        _attach(shown(mount), f"{ROOT}{destination}")
     for source, destination in order.host_files:
         _show(HOST + source, f"{ROOT}{destination}")
     linux.bind(f"{BOXES}/{order.box}", "/box")
@@ -152,7 +153,10 @@ def _show_cgroups() -> None:
 
 
 def _show(source: str, target: str, attributes: int = READ_ONLY) -> None:
-    tree = linux.open_tree(source)
+    _attach(linux.open_tree(source), target, attributes)
+
+
+def _attach(tree: int, target: str, attributes: int = READ_ONLY) -> None:
     try:
         linux.restrict_mount(tree, attributes)
         linux.move_mount(tree, target)
