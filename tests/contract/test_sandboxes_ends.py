@@ -15,6 +15,7 @@ from contract.sandbox_scene import (
     Scene,
     drop,
     eventually,
+    finish,
     line_from,
     processes_with,
     python,
@@ -51,6 +52,31 @@ def test_what_cannot_be_executed_is_told_and_stderr_says_why(play: Play, file: s
         _, err, exit_ = await run(sandbox, program)
         assert exit_ == Exit(ExitKind.EXITED, 1, executed=False)
         assert file in err
+
+    play(scenario)
+
+
+def test_terminate_asks_the_program_and_nobody_else(play: Play) -> None:
+    code = """
+import os, signal, sys, time
+if os.fork() == 0:
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(print("child", flush=True) or 0))
+    time.sleep(600)
+def end(*_):
+    print("asked", flush=True)
+    os._exit(5)
+signal.signal(signal.SIGTERM, end)
+print("ready", flush=True)
+time.sleep(600)
+"""
+
+    async def scenario(scene: Scene) -> None:
+        sandbox = await scene.sandbox()
+        await sandbox.terminate()  # nothing runs
+        channels = await sandbox.start(python(code))
+        assert await line_from(channels.stdout) == "ready\n"
+        await sandbox.terminate()
+        assert await finish(sandbox, channels) == ("asked\n", "", Exit(ExitKind.EXITED, 5))
 
     play(scenario)
 

@@ -1,13 +1,15 @@
 """A runtime without a process: scripts that speak to the real Runtime API, in virtual time."""
 
 import asyncio
+import json
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
+from fakes.inside import ask
 from hearth.base.http1 import BodySink, HttpRequest, IncomingBody
-from hearth.base.jobs import Jobs
 from hearth.model.ids import SandboxId
-from hearth.worker.program import ProgramEvents
+from hearth.worker.extension_api import EXTENSION_ROOT, ExtensionApi
+from hearth.worker.program import Launch, ProgramEvents, Surroundings
 from hearth.worker.report import exit_failure
 from hearth.worker.runtime_api import Event, RuntimeApi
 from hearth.worker.sandboxes.contract import (
@@ -15,7 +17,6 @@ from hearth.worker.sandboxes.contract import (
     Exit,
     Mount,
     Program,
-    Sandbox,
     SandboxFailed,
     Usage,
 )
@@ -51,6 +52,8 @@ class FakeSandbox:
 
     async def wait(self) -> Exit:
         raise NotImplementedError("FakeProgram ends instead")
+
+    async def terminate(self) -> None: ...
 
     async def kill(self) -> None:
         self.is_frozen = False
@@ -125,18 +128,24 @@ class FakeProgram:
     """What stands for a process: `script` runs when it starts, and is cancelled when it ends."""
 
     def __init__(
-        self, script: "Script", events: ProgramEvents, jobs: Jobs, error: Exception | None = None
+        self,
+        script: "Script",
+        around: Surroundings,
+        events: ProgramEvents,
+        error: Exception | None = None,
     ) -> None:
         self._script = script
         self._events = events
-        self._jobs = jobs
+        self._jobs = around.jobs
         self._error = error
         self._task: Any = None
         self.api = RuntimeApi(events)
-        self.ended = False
+        self.extensions = ExtensionApi(around.function, self)
+        self.ended: str | None = None
+        """Why, once it is."""
         self.end_takes_s = 0.0
 
-    async def start(self, program: Program) -> None:
+    async def start(self, launch: Launch) -> None:
         if self._error is not None:
             raise self._error
         self._task = self._jobs.spawn(self._script(self), name="runtime")
@@ -146,11 +155,16 @@ class FakeProgram:
 
     def drain_output(self) -> None: ...
 
-    async def end(self) -> None:
-        self.ended = True
+    async def end(self, reason: str) -> None:
+        self.ended = reason
         if self._task is not None:
             self._task.cancel()
         await asyncio.sleep(self.end_takes_s)
+
+    def extension_registered(self) -> None: ...
+
+    def extension_ready(self) -> None:
+        self._events.extension_ready()
 
     # -- for scripts -----------------------------------------------------------------------------
 
@@ -188,6 +202,23 @@ class FakeProgram:
     def init_error(self, payload: bytes, error_type: str) -> int:
         return self._post("init/error", payload, {"lambda-runtime-function-error-type": error_type})
 
+    def register(self, name: str, *events: str) -> str:
+        """Register an internal extension; returns its identifier."""
+        headers = {"Lambda-Extension-Name": name}
+        path = EXTENSION_ROOT + "register"
+        answer = ask(self.extensions.handle, "POST", path, {"events": events}, headers)
+        assert answer.status == 200
+        return answer.headers["Lambda-Extension-Identifier"]
+
+    async def extension_next(self, identifier: str) -> dict[str, Any]:
+        """Ask for an extension's next event."""
+        got: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        headers = {"lambda-extension-identifier": identifier}
+        request = HttpRequest("GET", EXTENSION_ROOT + "event/next", headers, b"", {}, "")
+        self.extensions.handle(request, Reply(lambda _status, body, _headers: got.set_result(body)))
+        event: dict[str, Any] = json.loads(await got)
+        return event
+
     def say(self, *lines: bytes) -> None:
         self._events.program_wrote(list(lines))
 
@@ -212,11 +243,11 @@ class Programs:
         self._errors = errors
         self.started: list[FakeProgram] = []
 
-    def __call__(self, sandbox: Sandbox, events: ProgramEvents, jobs: Jobs) -> FakeProgram:
+    def __call__(self, around: Surroundings, events: ProgramEvents) -> FakeProgram:
         number = len(self.started)
         script = self._scripts[min(number, len(self._scripts) - 1)]
         error = self._errors[number] if number < len(self._errors) else None
-        program = FakeProgram(script, events, jobs, error)
+        program = FakeProgram(script, around, events, error)
         self.started.append(program)
         return program
 

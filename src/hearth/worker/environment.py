@@ -28,16 +28,17 @@ from hearth.model.invocations import Invocation, InvokeResult, ResponseSource
 from hearth.worker import report
 from hearth.worker.journal import Journal, LogSink
 from hearth.worker.lifecycle import Event, Lifecycle, State
-from hearth.worker.phases.core import Core, Launch
+from hearth.worker.phases.core import Core
 from hearth.worker.phases.init import InitPhase
 from hearth.worker.phases.invoke import UNHANDLED, InvokePhase
 from hearth.worker.phases.reset import ResetPhase
 from hearth.worker.phases.shutdown import STOPPED, shut_down
 from hearth.worker.phases.stillness import Stillness
 from hearth.worker.phases.streaming import StreamPhase
-from hearth.worker.program import NewProgram, RunningProgram, StartedProgram
+from hearth.worker.program import Launch, NewProgram, RunningProgram, StartedProgram
 from hearth.worker.report import Failure
 from hearth.worker.run import Run
+from hearth.worker.runtime_api import RuntimeState
 from hearth.worker.sandboxes.contract import Sandbox
 
 __all__ = ["ExecutionEnvironment", "Launch", "LogSink"]
@@ -136,9 +137,24 @@ class ExecutionEnvironment:
     # -- what the program tells (ProgramEvents) --------------------------------------------------
 
     def runtime_ready(self) -> None:
+        program = self._core.program
+        if program is None:
+            return
         if self._init.is_going_on:
-            self._init.conclude(None)
-        elif self.lifecycle.state is State.FINISHING:
+            program.extensions.close_registration()
+            if program.extensions.are_ready:
+                self._init.conclude(None)
+        elif self.lifecycle.state is State.FINISHING and not program.extensions.busy:
+            self._invokes.finish(None)
+
+    def extension_ready(self) -> None:
+        program = self._core.program
+        if program is None or program.api.state is not RuntimeState.READY:
+            return
+        if self._init.is_going_on:
+            if program.extensions.are_ready:
+                self._init.conclude(None)
+        elif self.lifecycle.state is State.FINISHING and not program.extensions.busy:
             self._invokes.finish(None)
 
     def runtime_init_failed(self, payload: bytes, error_type: str) -> None:
@@ -151,7 +167,8 @@ class ExecutionEnvironment:
         self._invokes.answer(payload, UNHANDLED)
 
     def runtime_response_too_large(self) -> None:
-        self._invokes.fail(report.oversize_failure())
+        if self.lifecycle.may(Event.FAIL):
+            self._invokes.fail(report.oversize_failure())
 
     def runtime_streams(self, source: ResponseSource, content_type: str | None) -> None:
         self._streams.begin(source, content_type)
@@ -165,6 +182,9 @@ class ExecutionEnvironment:
     def program_wrote(self, lines: list[bytes]) -> None:
         self._core.journal.take(lines, self._core.run)
         self._core.journal.flush()
+
+    def extension_wrote(self, lines: list[bytes]) -> None:
+        self.program_wrote(lines)
 
     def program_exited(self, program: StartedProgram, failure: Failure) -> None:
         if program is not self._core.program:

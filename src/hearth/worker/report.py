@@ -6,6 +6,7 @@ REPORT and INIT_REPORT. A line of text has tabs between its parts and one at its
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -49,6 +50,11 @@ class Failure:
     shown_type: str | None = None
     posted: bytes | None = None
 
+    @property
+    def shutdown_reason(self) -> str:
+        """As extensions are told why their environment is reset."""
+        return "timeout" if self.status == "timeout" else "failure"
+
     def payload(self, request: RequestId) -> bytes:
         """The JSON that the caller gets."""
         if self.posted is not None:
@@ -60,8 +66,9 @@ def error_payload(error_type: str, message: str) -> bytes:
     return msgspec.json.encode({"errorType": error_type, "errorMessage": message})
 
 
-def exit_failure(exit_: Exit) -> Failure:
-    """A runtime that ended by itself or was killed from outside."""
+def exit_failure(exit_: Exit, error_type: str | None = None) -> Failure:
+    """A runtime that ended by itself or was killed from outside. `error_type` is what an
+    extension had said before of itself: the first error counts."""
     if exit_.kind is ExitKind.OUT_OF_MEMORY:
         return Failure(
             "error",
@@ -71,12 +78,25 @@ def exit_failure(exit_: Exit) -> Failure:
         )
     if exit_.kind is ExitKind.SIGNALED:
         name = SIGNAL_NAMES.get(exit_.code, f"signal {exit_.code}")
-        return Failure("error", "Runtime.ExitError", f"Runtime exited with error: signal: {name}")
-    if exit_.code == 0:
-        return Failure("error", "Runtime.ExitError", "Runtime exited without providing a reason")
-    return Failure(
-        "error", "Runtime.ExitError", f"Runtime exited with error: exit status {exit_.code}"
-    )
+        message = f"Runtime exited with error: signal: {name}"
+    elif exit_.code == 0:
+        message = "Runtime exited without providing a reason"
+    else:
+        message = f"Runtime exited with error: exit status {exit_.code}"
+    return Failure("error", error_type or "Runtime.ExitError", message)
+
+
+def extension_failure(exit_: Exit, error_type: str | None) -> Failure:
+    """An external extension that ended before it was to. `error_type` is what one had said."""
+    if exit_.kind is ExitKind.EXITED:
+        message = f"exit status {exit_.code}" if exit_.code else "exit code 0"
+    else:
+        message = f"signal: {SIGNAL_NAMES.get(exit_.code, f'signal {exit_.code}')}"
+    return Failure("error", error_type or "Extension.Crash", message)
+
+
+def too_many_extensions_failure(limit: int) -> Failure:
+    return Failure("error", "Extension.LaunchError", f"Extension limit ({limit}) reached")
 
 
 def never_executed_failure(path: str) -> Failure:
@@ -114,6 +134,11 @@ def init_start_line(runtime: str, runtime_version: str, runtime_arn: str) -> str
         f"INIT_START Runtime Version: {runtime}.{runtime_version}\t"
         f"Runtime Version ARN: {runtime_arn}"
     )
+
+
+def extension_line(name: str, state: str, events: Sequence[str], error_type: str | None) -> str:
+    line = f"EXTENSION\tName: {name}\tState: {state}\tEvents: [{', '.join(events)}]"
+    return line if error_type is None else f"{line}\tError Type: {error_type}"
 
 
 def init_report_line(init_s: float, phase: str, failure: Failure) -> str:

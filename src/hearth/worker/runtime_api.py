@@ -16,17 +16,16 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Protocol
-
-import msgspec
 
 from hearth.base.http1 import HttpRequest, Responder
 from hearth.model import limits
 from hearth.model.ids import RequestId
 from hearth.model.invocations import ResponseSource
+from hearth.worker.inside_errors import ACCEPTED, JSON, refuse, refuse_path
 
 ROOT: Final = "/2018-06-01/runtime/"
 _INVOCATION: Final = ROOT + "invocation/"
@@ -36,8 +35,6 @@ _ERROR_TYPE_HEADER: Final = "lambda-runtime-function-error-type"
 _ERROR_BODY_TRAILER: Final = "lambda-runtime-function-error-body"
 _MODE_HEADER: Final = "lambda-runtime-function-response-mode"
 _ERROR_TYPE = re.compile(r"(Runtime|Function)\.[A-Z][a-zA-Z]+")
-_JSON: Final = (("Content-Type", "application/json"),)
-_ACCEPTED: Final = b'{"status":"OK"}\n'
 
 
 class RuntimeState(StrEnum):
@@ -87,13 +84,22 @@ class RuntimeEvents(Protocol):
     def runtime_init_failed(self, payload: bytes, error_type: str) -> None: ...
 
 
+Others = Callable[[HttpRequest, Responder], None]
+
+
+def _nobody(request: HttpRequest, responder: Responder) -> None:  # noqa: ARG001
+    refuse_path(responder)
+
+
 class RuntimeApi:
     """The handler of one program's Runtime API, and its state."""
 
-    __slots__ = ("_event", "_events", "_waiting", "state")
+    __slots__ = ("_event", "_events", "_others", "_waiting", "state")
 
-    def __init__(self, events: RuntimeEvents) -> None:
+    def __init__(self, events: RuntimeEvents, others: Others = _nobody) -> None:
+        """`others` answers what is none of the Runtime API's."""
         self.state = RuntimeState.STARTED
+        self._others = others
         self._events = events
         self._waiting: Responder | None = None
         self._event: Event | None = None
@@ -118,10 +124,8 @@ class RuntimeApi:
             self._init_error(request, responder)
         elif target in {"/2018-06-01/ping", "/ping"} and request.method == "GET":
             responder.send(200, (("Content-Type", "text/plain"),), b"pong")
-        elif target.startswith(("/2020-01-01/extension/", "/2022-07-01/", "/2020-08-15/")):
-            _refuse(responder, 501, "Hearth.NotSupported", "Hearth has no Extensions API yet")
         else:
-            responder.send(404, (("Content-Type", "text/plain"),), b"404 page not found\n")
+            self._others(request, responder)
 
     def refuse_oversize(self) -> None:
         """The HTTP server refused a body that was larger than it takes at all."""
@@ -148,10 +152,10 @@ class RuntimeApi:
     def _invocation(self, target: str, request: HttpRequest, responder: Responder) -> None:
         request_id, _, verb = target[len(_INVOCATION) :].partition("/")
         if verb not in {"response", "error"}:
-            responder.send(404, (("Content-Type", "text/plain"),), b"404 page not found\n")
+            refuse_path(responder)
             return
         if self._event is None or request_id != self._event.request:
-            _refuse(responder, 400, "InvalidRequestID", "Invalid request ID")
+            refuse(responder, 400, "InvalidRequestID", "Invalid request ID")
             return
         if self.state is not RuntimeState.RUNNING:
             after = "InvocationResponse" if verb == "response" else "InvocationErrorResponse"
@@ -162,7 +166,7 @@ class RuntimeApi:
             return
         if len(request.body) > limits.PAYLOAD_BYTES_MAX:
             message = f"Exceeded maximum allowed payload size ({limits.PAYLOAD_BYTES_MAX} bytes)."
-            _refuse(responder, 413, "RequestEntityTooLarge", message)
+            refuse(responder, 413, "RequestEntityTooLarge", message)
             self.refuse_oversize()
             return
         if verb == "error":
@@ -173,13 +177,13 @@ class RuntimeApi:
     def _response(self, request: HttpRequest, responder: Responder) -> None:
         mode = request.headers.get(_MODE_HEADER)
         if mode is not None and mode != "streaming":
-            _refuse(responder, 400, "InvalidFunctionResponseMode", "Invalid function response mode")
+            refuse(responder, 400, "InvalidFunctionResponseMode", "Invalid function response mode")
             return
         self._responded(responder, request.body, request.trailers)
 
     def _responded(self, responder: Responder, body: bytes, trailers: dict[str, str]) -> None:
         self.state = RuntimeState.RESPONDED
-        responder.send(202, _JSON, _ACCEPTED)
+        responder.send(202, JSON, ACCEPTED)
         if _ERROR_TYPE_HEADER in trailers:
             error_type = error_type_of(trailers[_ERROR_TYPE_HEADER])
             error_body = _unbase64(trailers.get(_ERROR_BODY_TRAILER, ""))
@@ -191,7 +195,7 @@ class RuntimeApi:
 
     def _begin_stream(self, verb: str, request: HttpRequest, responder: Responder) -> None:
         if verb == "error" or request.headers[_MODE_HEADER] != "streaming":
-            _refuse(responder, 400, "InvalidFunctionResponseMode", "Invalid function response mode")
+            refuse(responder, 400, "InvalidFunctionResponseMode", "Invalid function response mode")
             return
         assert request.stream is not None
         self.state = RuntimeState.STREAMING
@@ -210,7 +214,7 @@ class RuntimeApi:
 
     def _function_error(self, request: HttpRequest, responder: Responder) -> None:
         self.state = RuntimeState.RESPONDED
-        responder.send(202, _JSON, _ACCEPTED)
+        responder.send(202, JSON, ACCEPTED)
         error_type = error_type_of(request.headers.get(_ERROR_TYPE_HEADER, ""))
         self._events.runtime_failed(request.body, error_type)
 
@@ -221,7 +225,7 @@ class RuntimeApi:
             self._refuse_transition(responder, "InitError")
             return
         self.state = RuntimeState.INIT_FAILED
-        responder.send(202, _JSON, _ACCEPTED)
+        responder.send(202, JSON, ACCEPTED)
         error_type = error_type_of(request.headers.get(_ERROR_TYPE_HEADER, ""), "Runtime.Unknown")
         self._events.runtime_init_failed(request.body, error_type)
 
@@ -230,7 +234,7 @@ class RuntimeApi:
             f"State transition from {self.state} to {after} failed for runtime. "
             "Error: State transition is not allowed"
         )
-        _refuse(responder, 403, "InvalidStateTransition", message)
+        refuse(responder, 403, "InvalidStateTransition", message)
 
 
 class _StreamedResponse:
@@ -287,12 +291,6 @@ def _one_line(json_text: str) -> str:
     if json_text.isascii() and not any(c in json_text for c in "\r\n\0"):
         return json_text
     return json.dumps(json.loads(json_text))
-
-
-def _refuse(responder: Responder, status: int, error_type: str, message: str) -> None:
-    body = msgspec.json.encode({"errorMessage": message, "errorType": error_type})
-    headers: Iterable[tuple[str, str]] = _JSON
-    responder.send(status, headers, body + b"\n")
 
 
 def _unbase64(text: str) -> bytes:

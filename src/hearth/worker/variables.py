@@ -8,6 +8,7 @@ variables recorded in AWS's own environments.
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from hearth.model.functions import FunctionVersion
 
@@ -66,6 +67,30 @@ def variables(
         "_HANDLER": function.handler,
     }
     return {**common(place, runtime_variables), **function.environment, **reserved}
+
+
+def extension_variables(function: FunctionVersion, runtime: Mapping[str, str]) -> dict[str, str]:
+    """What an external extension sees, where the runtime sees `runtime`: what the customer and
+    the platform set, not what is the runtime's own."""
+    return {
+        name: value
+        for name, value in runtime.items()
+        if name in function.environment
+        or not (name.startswith("_") or name in _RUNTIMES_OWN or name in _NOT_FOR_EXTENSIONS)
+    }
+
+
+_RUNTIMES_OWN: Final = frozenset({"AWS_EXECUTION_ENV", "PYTHONPATH", "NODE_PATH", "LC_CTYPE"})
+_NOT_FOR_EXTENSIONS: Final = frozenset(
+    {
+        "AWS_LAMBDA_LOG_GROUP_NAME",
+        "AWS_LAMBDA_LOG_STREAM_NAME",
+        "AWS_XRAY_CONTEXT_MISSING",
+        "AWS_XRAY_DAEMON_ADDRESS",
+        "LAMBDA_RUNTIME_DIR",
+        "LAMBDA_TASK_ROOT",
+    }
+)
 
 
 def common(place: Place, runtime_variables: Mapping[str, str]) -> dict[str, str]:

@@ -33,7 +33,8 @@ from hearth.worker.sandboxes.contract import (
     SandboxSpec,
     ZygoteKind,
 )
-from hearth.worker.variables import Credentials, Place, common, variables
+from hearth.worker.supervision import find_extensions
+from hearth.worker.variables import Credentials, Place, common, extension_variables, variables
 
 log = Log("worker")
 
@@ -149,7 +150,9 @@ class Worker:
         else:
             opt = _laid(layers)
             program = _program(made, function, plan, Trees(code, opt), stream)
-            launch = Launch(program=program, init_line=plan.init_line)
+            environment = extension_variables(function, program.environment)
+            extensions = await asyncio.to_thread(find_extensions, made, program.mounts, environment)
+            launch = Launch(program=program, init_line=plan.init_line, extensions=extensions)
         sink = StreamSink(self._logs, LogGroup.of_function(function.key), stream, self._clock)
         return ExecutionEnvironment(made, function, launch, sink, self._clock, self._jobs)
 
@@ -179,8 +182,14 @@ class Worker:
             await environment.stop()
 
     async def stop_all(self) -> None:
-        for sandbox in list(self._environments):
-            await self.stop_sandbox(sandbox)
+        """All at once: each may take two seconds, if it has extensions that do."""
+        sandboxes = list(self._environments)
+        ends = await asyncio.gather(
+            *(self.stop_sandbox(sandbox) for sandbox in sandboxes), return_exceptions=True
+        )
+        for sandbox, end in zip(sandboxes, ends, strict=True):
+            if end is not None:
+                log.error("sandbox not stopped", sandbox=sandbox, error=end)
 
     def flush_logs(self) -> None:
         """Hand on the lines of invokes that run long without printing. Called now and then."""

@@ -1,26 +1,25 @@
 """What do the phases of one environment share?"""
 
 from dataclasses import dataclass
+from typing import Final
 
 from hearth.base.clock import Clock
 from hearth.base.jobs import Jobs
 from hearth.model.functions import FunctionVersion
 from hearth.worker.journal import Journal
 from hearth.worker.lifecycle import Event, Lifecycle
-from hearth.worker.program import NewProgram, ProgramEvents, StartedProgram
+from hearth.worker.program import (
+    Launch,
+    NewProgram,
+    ProgramEvents,
+    StartedProgram,
+    Surroundings,
+)
 from hearth.worker.report import Failure
 from hearth.worker.run import Run
-from hearth.worker.sandboxes.contract import Program, Sandbox
+from hearth.worker.sandboxes.contract import Sandbox
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Launch:
-    """How the runtime of this environment is started, or why it cannot be."""
-
-    program: Program | None
-    refusal: Failure | None = None
-    """The function's own fault, told at invoke: no bootstrap, not executable, ..."""
-    init_line: str = ""
+SPINDOWN: Final = "spindown"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -49,9 +48,18 @@ class Core:
     def fire(self, event: Event) -> None:
         self.lifecycle.fire(event, self.clock.monotonic_s())
 
-    async def end_program(self) -> None:
-        """Raises SandboxFailed."""
-        self.is_frozen = False  # whatever kills it thaws it
+    def make_program(self) -> StartedProgram:
+        """The next one; not started yet."""
+        around = Surroundings(
+            sandbox=self.sandbox, function=self.function, clock=self.clock, jobs=self.jobs
+        )
+        self.program = program = self.new_program(around, self.events)
+        return program
+
+    async def end_program(self, why: Failure | None) -> None:
+        """Without a failure it ends because it is not needed. Raises SandboxFailed."""
+        self.is_frozen = False  # whatever ends it thaws it
         program, self.program = self.program, None
-        if program is not None:
-            await program.end()
+        if program is None:
+            return
+        await program.end(SPINDOWN if why is None else why.shutdown_reason)

@@ -8,6 +8,7 @@ import asyncio
 
 from hearth.base.log import Log
 from hearth.worker import report
+from hearth.worker.extension_api import EXTENSIONS_MAX
 from hearth.worker.lifecycle import Event, State
 from hearth.worker.phases.core import Core
 from hearth.worker.phases.invoke import InvokePhase
@@ -49,6 +50,7 @@ class InitPhase:
         took_s = core.clock.monotonic_s() - began_s
         if core.lifecycle.state is not State.STARTING:
             return  # stopped meanwhile
+        self._note_extensions()
         if failure is None:
             core.init_s = took_s
             core.sandbox.limit_cpu(core.function.memory_mb)
@@ -56,7 +58,9 @@ class InitPhase:
         else:
             core.journal.note(report.init_report_line(took_s, "init", failure))
             core.fire(Event.FAIL)
-            core.fire(Event.RESET)
+            await core.end_program(failure)
+            if core.lifecycle.may(Event.RESET):
+                core.fire(Event.RESET)
         core.journal.flush()
 
     async def again(self, run: Run) -> None:
@@ -73,8 +77,10 @@ class InitPhase:
             return  # stopped meanwhile; whoever stopped it has answered
         left_s = timeout_s - (core.clock.monotonic_s() - run.began_s)
         if failure is None and left_s > 0:
+            self._note_extensions()
             self._invokes.begin(run, left_s)
             return
+        self._note_extensions()
         failure = failure or report.timeout_failure(timeout_s)
         took_s = core.clock.monotonic_s() - run.began_s
         core.journal.write(report.init_report_line(took_s, "invoke", failure), run)
@@ -82,21 +88,30 @@ class InitPhase:
         self._invokes.fail(failure)
 
     async def _initialise(self, limit_s: float) -> Failure | None:
-        """Start the runtime and wait until it asks for its first event."""
+        """Start the runtime, and wait until it and all extensions ask for their first event. What
+        was started is left running, also if that failed."""
         core = self._core
         if core.launch.program is None:
             return core.launch.refusal
+        if len(core.launch.extensions) > EXTENSIONS_MAX:
+            return report.too_many_extensions_failure(EXTENSIONS_MAX)
         self._outcome = asyncio.get_running_loop().create_future()
-        core.program = program = core.new_program(core.sandbox, core.events, core.jobs)
-        failure: Failure | None = None
+        program = core.make_program()
         try:
-            await program.start(core.launch.program)
-            failure = await wait_ready(self._outcome, limit_s)
+            await program.start(core.launch)
+            return await wait_ready(self._outcome, limit_s)
         except SandboxFailed:
-            await core.end_program()
+            await core.end_program(None)
             raise
         finally:
             self._outcome = None
-        if failure is not None:
-            await core.end_program()
-        return failure
+
+    def _note_extensions(self) -> None:
+        program = self._core.program
+        if program is not None:
+            for extension in program.extensions.all:
+                self._core.journal.note(
+                    report.extension_line(
+                        extension.name, extension.state, extension.events, extension.error_type
+                    )
+                )

@@ -10,6 +10,7 @@ from typing import Final
 
 from hearth.base.log import Log
 from hearth.worker import report
+from hearth.worker.extension_api import invoke_event
 from hearth.worker.lifecycle import Event, State
 from hearth.worker.phases.core import Core
 from hearth.worker.report import Failure
@@ -54,8 +55,15 @@ class InvokePhase:
             invocation.client_context,
         )
         run.timer = asyncio.get_running_loop().call_later(timeout_s, self._timed_out, run)
-        assert core.program is not None
-        core.program.deliver(RuntimeEvent(invocation.request, invocation.payload, headers))
+        program = core.program
+        assert program is not None
+        if program.extensions.serves_invokes:
+            program.extensions.invoke(
+                invoke_event(
+                    invocation.request, deadline_ms, invocation.invoked_arn, invocation.trace_id
+                )
+            )
+        program.deliver(RuntimeEvent(invocation.request, invocation.payload, headers))
 
     def _timed_out(self, run: Run) -> None:
         if self._core.run is run:

@@ -41,7 +41,7 @@ class ResetPhase:
     async def _reset(self, failure: Failure, finish: Callable[[Failure | None], None]) -> None:
         core = self._core
         try:
-            await core.end_program()
+            await core.end_program(failure)
         except SandboxFailed as error:
             log.error("a program could not be ended", sandbox=core.sandbox.id, error=error)
             core.is_lost = True

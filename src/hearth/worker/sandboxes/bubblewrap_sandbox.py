@@ -138,6 +138,10 @@ class BubblewrapSandbox:
             raise SandboxFailed("no program was started")
         return await asyncio.shield(self._ended)
 
+    async def terminate(self) -> None:
+        if self._is_running():
+            await self._tell(messages.TERMINATE)
+
     async def kill(self) -> None:
         self._kills += 1
         await self._kill()

@@ -150,6 +150,10 @@ class Sandbox(Protocol):
         """Return how the running (or last) program ended, once it has."""
         ...
 
+    async def terminate(self) -> None:
+        """Ask the program to end: SIGTERM, to it alone. Nothing, if nothing runs."""
+        ...
+
     async def kill(self) -> None:
         """End the program and all that it left running; returns when they are gone."""
         ...

@@ -42,6 +42,7 @@ from hearth.worker.sandboxes.messages import (
     OpenOrder,
     StartOrder,
 )
+from hearth.worker.sandboxes.processes import children_of
 from hearth.worker.sandboxes.stage import (
     BWRAP,
     HOST,
@@ -97,6 +98,7 @@ class Launcher:
             messages.CREATE: self._create,
             messages.START: self._start,
             messages.KILL: self._kill,
+            messages.TERMINATE: self._terminate,
             messages.DESTROY: self._destroy,
             messages.ZYGOTE: self._zygotes.make,
             messages.RETIRE: self._zygotes.retire,
@@ -170,6 +172,15 @@ class Launcher:
         program.waiting.append(number)
         if program.ended is None:
             os.kill(program.outer, signal.SIGKILL)  # ours and not reaped: no other can have its pid
+
+    def _terminate(self, number: int, content: dict[str, Any]) -> None:
+        """SIGTERM to the program, the first child of its sandbox's pid 1."""
+        box = BoxOrder(**content).box
+        program = self._programs.get(box)
+        first = self._zygotes.first_of(box) if program is None else program.inner
+        if first and (children := children_of(first)):
+            os.kill(min(children), signal.SIGTERM)  # the others are orphans that pid 1 got later
+        self._answer(number, {"answer": {}})
 
     def _start(self, number: int, content: dict[str, Any]) -> None:
         order = StartOrder(**content)
@@ -289,7 +300,8 @@ class Launcher:
         else:  # it died before it could say: every bubblewrap of ours that nobody knows
             known = {p.outer for p in self._programs.values() if p.ended is None}
             known |= {p.inner for p in self._programs.values() if p.inner is not None}
-            orphans = _children(_NAME) - known
+            ours = children_of(os.getpid())
+            orphans = {pid for pid, name in ours.items() if name == _NAME} - known
         for pid in orphans:
             try:
                 reaped, _ = os.waitpid(pid, os.WNOHANG)
@@ -334,23 +346,6 @@ def _is_readable(fd: int) -> bool:
     with selectors.PollSelector() as poll:
         poll.register(fd, selectors.EVENT_READ)
         return bool(poll.select(0))
-
-
-def _children(name: str) -> set[int]:
-    """Those of ours that execute a file of this name."""
-    own = str(os.getpid())
-    children = set()
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
-            stat = (entry / "stat").read_text(encoding="ascii", errors="replace")
-        except OSError:
-            continue  # it ended while we looked
-        before, _, after = stat.rpartition(")")
-        if after.split()[1] == own and before.partition("(")[2] == name:
-            children.add(int(entry.name))
-    return children
 
 
 def _close(*fds: int | None) -> None:

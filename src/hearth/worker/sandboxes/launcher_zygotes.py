@@ -86,6 +86,11 @@ class Zygotes:
     def runs(self, box: int) -> bool:
         return box in self._born
 
+    def first_of(self, box: int) -> int | None:
+        """The pid of that sandbox's init."""
+        born = self._born.get(box)
+        return None if born is None or born.ended is not None else born.pid
+
     # -- zygotes ---------------------------------------------------------------------------------
 
     def make(self, number: int, content: dict[str, Any]) -> None:

@@ -18,6 +18,7 @@ __all__ = ["API_HOST", "API_PORT", "BYTES_MAX", "encode", "receive", "send"]
 CREATE: Final = "create"
 START: Final = "start"
 KILL: Final = "kill"
+TERMINATE: Final = "terminate"
 DESTROY: Final = "destroy"
 OPEN: Final = "open"
 ZYGOTE: Final = "zygote"
@@ -114,7 +115,7 @@ class RetireOrder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BoxOrder:
-    """KILL and DESTROY."""
+    """TERMINATE, KILL and DESTROY."""
 
     box: int
 

@@ -9,6 +9,7 @@ a pid namespace.
 """
 
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
@@ -168,6 +169,13 @@ class ProcessSandbox:
         if self._ended is None:
             raise SandboxFailed("no program was started")
         return await asyncio.shield(self._ended)
+
+    async def terminate(self) -> None:
+        async with self._starting:
+            process = self._process
+        if process is not None and self._is_running():
+            with contextlib.suppress(ProcessLookupError):
+                process.terminate()
 
     async def kill(self) -> None:
         async with self._starting:  # a process that is being made can be killed when it is made

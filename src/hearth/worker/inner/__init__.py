@@ -1,0 +1,1 @@
+"""What runs inside of sandboxes, beside the function. Each file is executed by its path."""
