@@ -11,7 +11,7 @@ from hearth.base.clock import SystemClock
 from hearth.base.jobs import Jobs
 from hearth.engine.server import ServerStartFailed, find_binary
 from hearth.model.diagnosis import Diagnosis, Finding, Level
-from hearth.runtimes.registry import RuntimeStatus
+from hearth.runtimes.survey import RuntimeStatus
 from hearth.settings import SandboxChoice, Settings, Surroundings
 from hearth.worker.capacity import meminfo_mb
 from hearth.worker.sandboxes.contract import Capabilities
@@ -70,7 +70,11 @@ async def _engine(settings: Settings) -> Finding:
 def _runtimes(statuses: list[RuntimeStatus]) -> list[Finding]:
     return [
         Finding(
-            Level.OK if status.available else Level.WARN, status.name, status.detail, status.fix
+            Level.OK if status.available else Level.WARN,
+            status.name,
+            status.detail,
+            "" if status.available else status.fix,
         )
         for status in statuses
+        if status.is_supported
     ]

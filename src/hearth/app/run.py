@@ -71,6 +71,7 @@ from hearth.frontend.invoke import Invoker
 from hearth.frontend.resolve import Catalog
 from hearth.logs.segments import SegmentLimits
 from hearth.logs.store import LogLimits, LogStore
+from hearth.model.functions import FunctionVersion
 from hearth.model.ids import WorkerId
 from hearth.placement.placement import Placement
 from hearth.settings import Auth, Settings, StartRefused, Surroundings
@@ -121,6 +122,7 @@ async def _serve(
             await parts.documents.ready.wait()
     parts.functions.resume()
     parts.runtimes.warm_up(_runtimes_in_use(parts))
+    parts.replica.on_change(partial(_warm_up, parts))
     doors = await _open_doors(settings, parts, stop)
     ready(doors.endpoint)
     log.info("ready", endpoint=doors.endpoint, sandbox=parts.backend.name)
@@ -151,6 +153,12 @@ def _runtimes_in_use(parts: Parts) -> set[str]:
     Python that is there for certain, since it runs us."""
     own = f"python{sys.version_info[0]}.{sys.version_info[1]}"
     return {own} | {function.runtime for function in parts.replica.everything()}
+
+
+def _warm_up(parts: Parts, old: FunctionVersion | None, new: FunctionVersion | None) -> None:
+    """Set a runtime up (it may have to be fetched) while its first function is being created."""
+    if new is not None and (old is None or old.runtime != new.runtime):
+        parts.runtimes.warm_up({new.runtime})
 
 
 async def _build(settings: Settings, surroundings: Surroundings, stack: AsyncExitStack) -> Parts:

@@ -52,7 +52,7 @@ def candidates(name: str, search_path: Sequence[str], home: Path) -> list[Path]:
 
 def find(name: str, search_path: Sequence[str], home: Path) -> Interpreter | None:
     """The best interpreter of that name, or None. Runs the candidates: not for the event loop."""
-    return _first(name, _unique(candidates(name, search_path, home)))
+    return _first(name, unique(candidates(name, search_path, home)))
 
 
 def _first(name: str, paths: Iterable[Path]) -> Interpreter | None:
@@ -63,7 +63,7 @@ def _first(name: str, paths: Iterable[Path]) -> Interpreter | None:
     return None
 
 
-def _unique(paths: Iterable[Path]) -> Iterable[Path]:
+def unique(paths: Iterable[Path]) -> Iterable[Path]:
     seen: set[Path] = set()
     for path in paths:
         real = path.resolve()

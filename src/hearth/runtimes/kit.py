@@ -36,8 +36,11 @@ class KitFailed(Exception):
 
 
 def kit_directory(cache: Path, interpreter: Interpreter) -> Path:
-    client = importlib.metadata.version("awslambdaric")
-    return cache / f"{interpreter.name}-ric{client}-{FORMAT}"
+    return cache / f"{interpreter.name}-ric{client_version()}-{FORMAT}"
+
+
+def client_version() -> str:
+    return importlib.metadata.version("awslambdaric")
 
 
 def build(cache: Path, interpreter: Interpreter) -> Path:

@@ -1,12 +1,11 @@
 """How is a function of this runtime started here? From its runtime's name to a RuntimePlan.
 
-`python3.x` runs under an interpreter of exactly that version, with AWS's own runtime client;
-`provided.*` runs the `bootstrap` of its package. A runtime that this machine lacks is refused when
-the function is invoked, with what to do about it; nothing is substituted silently.
+`python3.x` and `nodejsN.x` run under an interpreter of exactly that version, with AWS's own
+runtime client; `provided.*` runs the `bootstrap` of its package. A runtime that this machine lacks
+is refused when the function is invoked, with what to do about it; nothing is substituted silently.
 """
 
 import asyncio
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,13 +16,13 @@ from hearth.base.log import Log
 from hearth.model.errors import InvalidRuntime
 from hearth.model.functions import Architecture, FunctionVersion
 from hearth.model.launch import EntryPointInvalid, RuntimePlan
-from hearth.runtimes import interpreters, kit
+from hearth.runtimes import interpreters, kit, node_kit, nodes
 from hearth.runtimes.interpreters import Interpreter
+from hearth.runtimes.nodes import Node
+from hearth.runtimes.survey import NODE, PROVIDED, PYTHON, RuntimeStatus, advice, survey, why_never
 
 log = Log("runtimes")
 
-PYTHON: Final = ("python3.10", "python3.11", "python3.12", "python3.13", "python3.14")
-PROVIDED: Final = ("provided.al2", "provided.al2023")
 MACHINES: Final = {
     "x86_64": Architecture.X86_64,
     "amd64": Architecture.X86_64,
@@ -35,18 +34,11 @@ _WRAPPER_SHELL: Final = ("/bin/sh", "-c", 'exec "$0" "$@"')
 
 
 @dataclass(frozen=True, slots=True)
-class RuntimeStatus:
-    """One runtime on this machine, for `hearth doctor`."""
+class _Prepared:
+    """An interpreter of this machine, and what its functions see of it."""
 
-    name: str
-    available: bool
-    detail: str
-    fix: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class _Python:
-    interpreter: Interpreter
+    version: str
+    """`3.12.4`"""
     kit: Path
     lang: Path
 
@@ -62,7 +54,7 @@ class Runtimes:
         self._home = home
         self._machine = machine
         self._jobs = jobs
-        self._pythons: dict[str, asyncio.Future[_Python]] = {}
+        self._prepared: dict[str, asyncio.Future[_Prepared]] = {}
 
     async def plan(
         self, function: FunctionVersion, code: Path, layers: Sequence[Path] = ()
@@ -80,29 +72,30 @@ class Runtimes:
             )
         if function.runtime in PYTHON:
             return _with_wrapper(function, await self._plan_python(function))
+        if function.runtime in NODE:
+            return _with_wrapper(function, await self._plan_node(function))
         if function.runtime in PROVIDED:
             return await asyncio.to_thread(_plan_provided, function.runtime, code, layers)
-        raise InvalidRuntime(
-            f"The runtime {function.runtime} cannot run on this version of Hearth. It runs"
-            f" {PYTHON[0]} to {PYTHON[-1]} and {' and '.join(PROVIDED)}."
-        )
+        raise InvalidRuntime(why_never(function.runtime))
 
     def warm_up(self, names: Iterable[str]) -> None:
         """Make these runtimes ready in the background; what fails is told when it is needed."""
-        for name in set(names) & set(PYTHON):
+        for name in set(names) & {*PYTHON, *NODE} - self._prepared.keys():
             self._jobs.spawn(self._warm_up(name), name=f"runtime-{name}")
 
     async def _warm_up(self, name: str) -> None:
         try:
-            await self._python(name)
+            await self.prepare(name)
         except InvalidRuntime as error:
             log.warning("runtime is not available", runtime=name, why=error.message)
 
+    async def prepare(self, name: str) -> None:
+        """Make the runtime ready: find its interpreter, build its kit. Raises InvalidRuntime."""
+        await self._interpreter(name)
+
     async def _plan_python(self, function: FunctionVersion) -> RuntimePlan:
-        python = await self._python(function.runtime)
+        python = await self._interpreter(function.runtime)
         number = function.runtime.removeprefix("python")
-        version = ".".join(map(str, python.interpreter.version))
-        arn = f"arn:aws:lambda:{function.key.region}::runtime:{python.kit.name}"
         return RuntimePlan(
             argv=(f"{{lang}}/bin/{function.runtime}", "-S", "{runtime}/bootstrap.py"),
             variables={
@@ -114,33 +107,55 @@ class Runtimes:
             lang_directory=python.lang,
             may_be_forked=True,
             is_told_opt=True,
-            init_line=f"INIT_START Runtime Version: python:{number}.v{version}\t"
-            f"Runtime Version ARN: {arn}",
+            init_line=_init_line(function, f"python:{number}", python),
         )
 
-    async def _python(self, name: str) -> _Python:
+    async def _plan_node(self, function: FunctionVersion) -> RuntimePlan:
+        """As Lambda starts it: what the heap may grow to follows from the function's memory."""
+        node = await self._interpreter(function.runtime)
+        major = nodes.major_of(function.runtime)
+        layers = f"{{opt}}/nodejs/node{major}/node_modules:{{opt}}/nodejs/node_modules"
+        return RuntimePlan(
+            argv=(
+                "{lang}/bin/node",
+                "--expose-gc",
+                f"--max-semi-space-size={max(1, function.memory_mb * 5 // 100)}",
+                f"--max-old-space-size={function.memory_mb * 90 // 100}",
+                "{runtime}/bootstrap.js",
+            ),
+            variables={
+                "AWS_EXECUTION_ENV": f"AWS_Lambda_{function.runtime}",
+                "NODE_PATH": f"{layers}:{{runtime}}/node_modules:{{runtime}}:{{task}}",
+            },
+            runtime_directory=node.kit,
+            lang_directory=node.lang,
+            init_line=_init_line(function, f"nodejs:{major}", node),
+        )
+
+    async def _interpreter(self, name: str) -> _Prepared:
         """Found and built at most once at a time; a failure may be tried again."""
-        known = self._pythons.get(name)
+        known = self._prepared.get(name)
         if known is None:
-            known = self._pythons[name] = asyncio.get_running_loop().create_future()
+            known = self._prepared[name] = asyncio.get_running_loop().create_future()
             self._jobs.spawn(self._prepare(name, known), name=f"prepare-{name}")
         return await asyncio.shield(known)
 
-    async def _prepare(self, name: str, known: "asyncio.Future[_Python]") -> None:
+    async def _prepare(self, name: str, known: "asyncio.Future[_Prepared]") -> None:
         try:
-            python = await asyncio.to_thread(self._build, name)
+            build = self._build_python if name in PYTHON else self._build_node
+            prepared = await asyncio.to_thread(build, name)
         except InvalidRuntime as error:
-            self._pythons.pop(name, None)
+            self._prepared.pop(name, None)
             known.set_exception(error)
             known.exception()  # whoever waits sees it; if nobody does, that is fine
         except BaseException:
-            self._pythons.pop(name, None)
+            self._prepared.pop(name, None)
             known.cancel()
             raise
         else:
-            known.set_result(python)
+            known.set_result(prepared)
 
-    def _build(self, name: str) -> _Python:
+    def _build_python(self, name: str) -> _Prepared:
         interpreter = interpreters.find(name, self._search_path, self._home)
         if interpreter is None:
             raise InvalidRuntime(f"{name} is not installed on this machine. {advice(name)}")
@@ -148,49 +163,44 @@ class Runtimes:
             directory = kit.build(self._cache, interpreter)
         except kit.KitFailed as error:
             raise InvalidRuntime(str(error)) from error
-        return _Python(interpreter, directory, self._lang(interpreter))
+        lang = self._lang(interpreter, (interpreter.name, "python3", "python"))
+        return _Prepared(_dotted(interpreter.version), directory, lang)
 
-    def _lang(self, interpreter: Interpreter) -> Path:
+    def _build_node(self, name: str) -> _Prepared:
+        node = nodes.find(name, self._search_path, self._home)
+        if node is None:
+            raise InvalidRuntime(f"{name} is not installed on this machine. {advice(name)}")
+        try:
+            directory = node_kit.build(self._cache, node, self._search_path)
+        except kit.KitFailed as error:
+            raise InvalidRuntime(str(error)) from error
+        return _Prepared(_dotted(node.version), directory, self._lang(node, ("node",)))
+
+    def _lang(self, interpreter: Interpreter | Node, links: Sequence[str]) -> Path:
         """What becomes /var/lang: the interpreter's own prefix, or links to the system's."""
         if not interpreter.is_system:
             return interpreter.prefix
         lang = self._cache / f"lang-{interpreter.name}"
         folder = lang / "bin"
         folder.mkdir(parents=True, exist_ok=True)
-        for link in (interpreter.name, "python3", "python"):
+        for link in links:
             path = folder / link
             if not path.is_symlink():
                 path.symlink_to(interpreter.executable)
         return lang
 
     def survey(self) -> list[RuntimeStatus]:
-        """Every runtime that this Hearth can run, and whether it can here. Blocks: it runs them."""
-        found = []
-        for name in PYTHON:
-            interpreter = interpreters.find(name, self._search_path, self._home)
-            if interpreter is None:
-                found.append(RuntimeStatus(name, False, "not installed", advice(name)))
-                continue
-            version = ".".join(map(str, interpreter.version))
-            ready = kit.kit_directory(self._cache, interpreter).is_dir()
-            detail = f"{interpreter.executable} ({version})" + ("" if ready else ", not yet set up")
-            found.append(RuntimeStatus(name, True, detail))
-        found += [RuntimeStatus(name, True, "runs the package's bootstrap") for name in PROVIDED]
-        return found
+        """Every runtime of AWS's, and whether it can run here. Blocks: it runs interpreters."""
+        return survey(self._cache, self._search_path, self._home)
 
 
-def advice(name: str) -> str:
-    """The command that adds an interpreter to this machine."""
-    number = name.removeprefix("python")
-    if shutil.which("uv"):
-        return f"Add it with: uv python install {number}"
-    if shutil.which("pyenv"):
-        return f"Add it with: pyenv install {number}"
-    if shutil.which("apt-get"):
-        return (
-            f"Add it with: apt-get install {name} (or: pip install uv; uv python install {number})"
-        )
-    return f"Add it with: pip install uv; uv python install {number}"
+def _dotted(version: Sequence[int]) -> str:
+    return ".".join(map(str, version))
+
+
+def _init_line(function: FunctionVersion, name: str, runtime: _Prepared) -> str:
+    arn = f"arn:aws:lambda:{function.key.region}::runtime:{runtime.kit.name}"
+    return f"INIT_START Runtime Version: {name}.v{runtime.version}\tRuntime Version ARN: {arn}"
 
 
 def _with_wrapper(function: FunctionVersion, plan: RuntimePlan) -> RuntimePlan:

@@ -1,0 +1,183 @@
+// The first thing that runs in a Node.js function's sandbox: AWS's own client, over one socket.
+//
+// `aws-lambda-ric` does everything that a function can notice: handlers, errors, context, logging,
+// response streams. Its transport is a native addon around libcurl with three functions; here they
+// are in JavaScript, so that nothing has to be compiled for the Node that a machine happens to have.
+//
+// The socket keeps the process alive only while an event is waited for, as the addon does: a
+// function whose event loop runs empty ends, and the client's beforeExit handler hears of it.
+"use strict";
+
+const fs = require("node:fs");
+const Module = require("node:module");
+const net = require("node:net");
+const path = require("node:path");
+const { pathToFileURL } = require("node:url");
+
+const ROOT = "/2018-06-01/runtime/invocation/";
+const HEAD_END = Buffer.from("\r\n\r\n");
+
+class Transport {
+  constructor(address) {
+    const colon = address.lastIndexOf(":");
+    this.address = address;
+    this.host = address.slice(0, colon);
+    this.port = Number(address.slice(colon + 1));
+    this.socket = null;
+    this.chunks = [];
+    this.size = 0;
+    this.wanted = 0; // bytes of the answer, its head too; 0 while the head is not here
+    this.head = null;
+    this.waiting = null; // for the answer on the way
+    this.before = Promise.resolve(); // the answer to what was sent last
+  }
+
+  // --- what the addon has
+
+  next() {
+    this.socket?.ref(); // from now on, not only when the answer to what was sent last is here
+    return this.before
+      .then(() => this.exchange(`GET ${ROOT}next HTTP/1.1\r\nHost: ${this.address}\r\n\r\n`, true))
+      .then(({ status, headers, body }) => {
+        if (status !== 200) {
+          throw new Error(`Failed to get next invocation, error ${status}`);
+        }
+        return { bodyJson: body.toString("utf8"), headers };
+      });
+  }
+
+  done(id, body) {
+    this.post(`${id}/response`, body, "");
+  }
+
+  error(id, body, xray) {
+    // A header is Latin-1 on one line; what is not would be another header, or none.
+    const cause = /^[\x20-\x7e]+$/.test(xray)
+      ? `Lambda-Runtime-Function-XRay-Error-Cause: ${xray}\r\n`
+      : "";
+    this.post(`${id}/error`, body, cause);
+  }
+
+  // --- one kept-alive connection, one exchange at a time
+
+  post(where, text, headers) {
+    const body = Buffer.from(text, "utf8");
+    const head =
+      `POST ${ROOT}${where} HTTP/1.1\r\nHost: ${this.address}\r\n` +
+      `Content-Type: application/json\r\n${headers}Content-Length: ${body.length}\r\n\r\n`;
+    // What the platform says to it, the addon does not tell either. The bytes are written now:
+    // the client may end the process in its next step.
+    this.before = this.exchange(head, false, body).then(
+      () => {},
+      () => {},
+    );
+  }
+
+  exchange(head, keepsAlive, body) {
+    return new Promise((resolve, reject) => {
+      const socket = this.socket ?? this.connect();
+      this.waiting = { resolve, reject };
+      if (keepsAlive) {
+        socket.ref();
+      }
+      if (body === undefined || body.length === 0) {
+        socket.write(head, "latin1");
+      } else {
+        socket.write(Buffer.concat([Buffer.from(head, "latin1"), body]));
+      }
+    });
+  }
+
+  connect() {
+    const socket = net.connect({ host: this.host, port: this.port, noDelay: true });
+    socket.unref();
+    socket.on("data", (chunk) => this.receive(chunk));
+    socket.on("error", (error) => this.lose(socket, error));
+    socket.on("close", () => this.lose(socket, new Error("the Runtime API has closed")));
+    this.socket = socket;
+    return socket;
+  }
+
+  lose(socket, error) {
+    if (this.socket !== socket) {
+      return;
+    }
+    this.socket = null;
+    this.chunks = [];
+    this.size = this.wanted = 0;
+    const waiting = this.waiting;
+    this.waiting = null;
+    if (waiting !== null) {
+      waiting.reject(new Error(`Failed to get next invocation, error ${error.code ?? error.message}`));
+    }
+  }
+
+  receive(chunk) {
+    this.chunks.push(chunk);
+    this.size += chunk.length;
+    if (this.wanted === 0 && !this.readHead()) {
+      return;
+    }
+    if (this.size < this.wanted) {
+      return;
+    }
+    const all = Buffer.concat(this.chunks, this.size);
+    const body = all.subarray(this.head.end, this.wanted);
+    this.chunks = this.size > this.wanted ? [all.subarray(this.wanted)] : [];
+    this.size -= this.wanted;
+    this.wanted = 0;
+    const waiting = this.waiting;
+    this.waiting = null;
+    this.socket.unref();
+    waiting?.resolve({ status: this.head.status, headers: this.head.headers, body });
+  }
+
+  readHead() {
+    const all = Buffer.concat(this.chunks, this.size);
+    this.chunks = [all];
+    const end = all.indexOf(HEAD_END);
+    if (end < 0) {
+      return false;
+    }
+    const [first, ...lines] = all.toString("latin1", 0, end).split("\r\n");
+    const headers = {};
+    for (const line of lines) {
+      const colon = line.indexOf(":");
+      headers[line.slice(0, colon).toLowerCase()] = line.slice(colon + 1).trim();
+    }
+    this.head = { status: Number(first.split(" ")[1]), headers, end: end + HEAD_END.length };
+    this.wanted = this.head.end + Number(headers["content-length"] ?? 0);
+    return true;
+  }
+}
+
+// Answers require("./rapid-client.node") of AWS's client with our transport.
+function install(directory) {
+  const name = path.join(directory, "rapid-client.node");
+  const addon = new Module(name, null);
+  addon.filename = name;
+  const transport = new Transport(process.env.AWS_LAMBDA_RUNTIME_API);
+  addon.exports = {
+    next: () => transport.next(),
+    done: (id, body) => transport.done(id, body),
+    error: (id, body, xray) => transport.error(id, body, xray),
+  };
+  addon.loaded = true;
+  Module._cache[name] = addon;
+}
+
+async function main() {
+  const directory = fs.realpathSync(__dirname);
+  install(directory);
+  const client = await import(pathToFileURL(path.join(directory, "index.mjs")).href);
+  if (client.run !== undefined) {
+    // 3.x; what 4.x exports nothing of it does when it is loaded.
+    await client.run(process.env.LAMBDA_TASK_ROOT, process.env._HANDLER);
+  }
+}
+
+module.exports = { Transport };
+if (require.main === module) {
+  // Not as a rejection: the client reports those as the function's own.
+  main().catch((error) => setImmediate(() => { throw error; }));
+}

