@@ -6,7 +6,7 @@ view.py      what `hearth status` and `hearth ps` see
 doctor.py    what this machine gives
 """
 
-from hearth.app.doctor import diagnose
+from hearth.app.doctor import diagnose, prepare_runtime, survey_runtimes
 from hearth.app.run import run
 
-__all__ = ["diagnose", "run"]
+__all__ = ["diagnose", "prepare_runtime", "run", "survey_runtimes"]

@@ -78,3 +78,15 @@ def _runtimes(statuses: list[RuntimeStatus]) -> list[Finding]:
         for status in statuses
         if status.is_supported
     ]
+
+
+async def survey_runtimes(surroundings: Surroundings) -> list[RuntimeStatus]:
+    """Every runtime of AWS's, and whether it can run here."""
+    async with Jobs() as jobs:
+        return await asyncio.to_thread(make_runtimes(surroundings, jobs).survey)
+
+
+async def prepare_runtime(name: str, surroundings: Surroundings) -> None:
+    """Set it up now. Raises InvalidRuntime."""
+    async with Jobs() as jobs:
+        await make_runtimes(surroundings, jobs).prepare(name)

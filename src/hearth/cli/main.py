@@ -10,6 +10,7 @@ from hearth.cli.keys import keys
 from hearth.cli.logs import logs
 from hearth.cli.platform import InstalledPlatform
 from hearth.cli.running import down, ps, status
+from hearth.cli.runtimes import runtimes
 from hearth.cli.up import up
 
 
@@ -28,7 +29,7 @@ def cli() -> None:
     """
 
 
-for command in (up, down, status, ps, logs, invoke, deploy, doctor, keys):
+for command in (up, down, status, ps, logs, invoke, deploy, doctor, runtimes, keys):
     cli.add_command(command)
 
 

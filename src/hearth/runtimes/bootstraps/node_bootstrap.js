@@ -36,8 +36,19 @@ class Transport {
 
   next() {
     this.socket?.ref(); // from now on, not only when the answer to what was sent last is here
+    const ask = () =>
+      this.exchange(`GET ${ROOT}next HTTP/1.1\r\nHost: ${this.address}\r\n\r\n`, true);
     return this.before
-      .then(() => this.exchange(`GET ${ROOT}next HTTP/1.1\r\nHost: ${this.address}\r\n\r\n`, true))
+      .then(() => {
+        // A kept connection may have been closed before this came: then on a new one.
+        const isKept = this.socket !== null;
+        return ask().catch((error) => {
+          if (isKept) {
+            return ask();
+          }
+          throw error;
+        });
+      })
       .then(({ status, headers, body }) => {
         if (status !== 200) {
           throw new Error(`Failed to get next invocation, error ${status}`);

@@ -1,0 +1,193 @@
+"""Node.js functions: AWS's own client under the Node of this machine, in every kind of handler."""
+
+import base64
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from compat.platform import Platform, create, package
+from hearth.runtimes import node_kit, nodes
+from hearth.runtimes.kit import KitFailed
+from hearth.runtimes.survey import NODE
+from hearth.settings import read_surroundings
+
+if TYPE_CHECKING:
+    from types_boto3_lambda import LambdaClient
+
+pytestmark = pytest.mark.compat
+
+MAIN = """
+const who = require("who");
+let count = 0;
+exports.look = async (event, context) => {
+    console.log("looking");
+    count += 1;
+    return {
+        event, count,
+        who,
+        id: context.awsRequestId,
+        left: context.getRemainingTimeInMillis() > 0,
+        name: context.functionName,
+        env: process.env,
+        version: process.version,
+        streams: typeof awslambda.streamifyResponse,
+    };
+};
+exports.fails = async () => { throw new RangeError("out of it"); };
+exports.exits = async () => { process.exit(3); };
+exports.rejects = async () => {
+    Promise.reject(new Error("lost"));
+    await new Promise((resolve) => setTimeout(resolve, 20000));
+};
+exports.calls = (event, context, callback) => setTimeout(() => callback(null, { called: 1 }), 1);
+exports.streams = awslambda.streamifyResponse(async (event, stream) => {
+    stream.write("first,");
+    if (event.fail) { throw new TypeError("midway"); }
+    stream.write("second");
+    stream.end();
+});
+"""
+MODULE = "export const handler = async (event) => ({ module: true, event });\n"
+NESTED = "exports.deep = { handler: async () => 'nested' };\n"
+FILES = {
+    "main.js": MAIN,
+    "module.mjs": MODULE,
+    "src/app/nested.js": NESTED,
+    "broken.js": "function ( {",
+}
+
+
+def runtimes() -> list[str]:
+    folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    return [name for name in NODE if nodes.find(name, folders, Path.home()) is not None]
+
+
+@pytest.fixture(scope="module", params=NODE)
+def runtime(request: pytest.FixtureRequest) -> str:
+    """A runtime that this machine has, with AWS's client, which may have to be fetched."""
+    name: str = request.param
+    surroundings = read_surroundings()
+    node = nodes.find(name, surroundings.search_path, surroundings.home)
+    if node is None:
+        pytest.skip(f"{name} is not installed on this machine")
+    try:
+        node_kit.build(surroundings.cache / "runtimes", node, surroundings.search_path)
+    except KitFailed as error:
+        pytest.skip(str(error))
+    return name
+
+
+@pytest.fixture(scope="module")
+def client(platform: Platform) -> "LambdaClient":
+    return platform.client()
+
+
+@pytest.fixture(scope="module")
+def layer(client: "LambdaClient") -> str:
+    content = package({"nodejs/node_modules/who/index.js": "module.exports = 'from a layer';\n"})
+    return client.publish_layer_version(LayerName="who", Content={"ZipFile": content})[
+        "LayerVersionArn"
+    ]
+
+
+class Functions:
+    """Makes a function of each handler that is asked for, and invokes it."""
+
+    def __init__(self, client: "LambdaClient", runtime: str, layer: str) -> None:
+        self._client = client
+        self._runtime = runtime
+        self._layer = layer
+        self._made: set[str] = set()
+
+    def call(self, handler: str, event: Any = None) -> tuple[Any, str | None, str]:
+        """Payload, FunctionError and log."""
+        name = f"{self._runtime}-{handler}".replace(".", "-").replace("/", "-")
+        if name not in self._made:
+            create(
+                self._client,
+                name,
+                "",
+                Runtime=self._runtime,
+                Handler=handler,
+                Code={"ZipFile": package(FILES)},
+                Layers=[self._layer],
+                Timeout=30,
+                MemorySize=256,
+            )
+            self._made.add(name)
+        answer = self._client.invoke(FunctionName=name, Payload=json.dumps(event), LogType="Tail")
+        log = base64.b64decode(answer["LogResult"]).decode()
+        return json.loads(answer["Payload"].read()), answer.get("FunctionError"), log
+
+
+@pytest.fixture(scope="module")
+def functions(client: "LambdaClient", runtime: str, layer: str) -> Functions:
+    return Functions(client, runtime, layer)
+
+
+def test_a_handler_finds_lambda(functions: Functions, runtime: str) -> None:
+    seen, error, log = functions.call("main.look", {"a": "ü"})
+    assert error is None
+    assert seen["event"] == {"a": "ü"}
+    assert seen["who"] == "from a layer"
+    assert seen["left"] is True
+    assert seen["streams"] == "function"
+    assert seen["version"].startswith(f"v{nodes.major_of(runtime)}.")
+    env = seen["env"]
+    assert env["AWS_EXECUTION_ENV"] == f"AWS_Lambda_{runtime}"
+    assert env["NODE_PATH"] == (
+        f"/opt/nodejs/node{nodes.major_of(runtime)}/node_modules:/opt/nodejs/node_modules:"
+        "/var/runtime/node_modules:/var/runtime:/var/task"
+    )
+    assert not {"NODE_EXTRA_CA_CERTS", "NODE_OPTIONS", "HOME"} & env.keys()
+    assert f"\t{seen['id']}\tINFO\tlooking" in log
+    again, _, _ = functions.call("main.look", None)
+    assert (again["count"], again["event"]) == (2, None)
+    assert again["id"] != seen["id"]
+
+
+def test_modules_and_nested_directories_are_handlers_too(functions: Functions) -> None:
+    assert functions.call("module.handler", 1)[:2] == ({"module": True, "event": 1}, None)
+    assert functions.call("src/app/nested.deep.handler")[:2] == ("nested", None)
+
+
+def test_errors_have_awss_form(functions: Functions) -> None:
+    payload, error, log = functions.call("main.fails")
+    assert error == "Unhandled"
+    assert (payload["errorType"], payload["errorMessage"]) == ("RangeError", "out of it")
+    assert payload["trace"][0] == "RangeError: out of it"
+    assert "\tERROR\tInvoke Error \t" in log
+    payload, error, _ = functions.call("main.exits")
+    assert payload["errorType"] == "Runtime.ExitError"
+    assert payload["errorMessage"].endswith("Error: Runtime exited with error: exit status 3")
+    assert functions.call("main.absent")[0]["errorType"] == "Runtime.HandlerNotFound"
+    assert functions.call("nowhere.handler")[0]["errorType"] == "Runtime.ImportModuleError"
+    assert functions.call("broken.handler")[0]["errorType"] == "Runtime.UserCodeSyntaxError"
+
+
+def test_what_node_24_changed_is_as_on_aws(functions: Functions, runtime: str) -> None:
+    called, _, _ = functions.call("main.calls")
+    rejected, error, _ = functions.call("main.rejects")
+    assert error == "Unhandled"
+    if nodes.major_of(runtime) <= 22:
+        assert called == {"called": 1}
+        assert rejected["errorType"] == "Runtime.UnhandledPromiseRejection"
+    else:
+        assert called["errorType"] == "Runtime.CallbackHandlerDeprecated"
+        assert rejected["errorType"] == "Runtime.ExitError"
+
+
+def test_a_runtime_that_is_not_there_is_refused_with_how_to_add_it(
+    client: "LambdaClient",
+) -> None:
+    missing = sorted(set(NODE) - set(runtimes()))
+    if not missing:
+        pytest.skip("this machine has every Node.js")
+    code = {"ZipFile": package({"index.js": "exports.handler = async () => 1;"})}
+    create(client, "missing", "", Runtime=missing[0], Handler="index.handler", Code=code)
+    with pytest.raises(client.exceptions.InvalidRuntimeException) as refused:
+        client.invoke(FunctionName="missing")
+    assert f"{missing[0]} is not installed on this machine. Add it with: " in str(refused.value)
