@@ -102,9 +102,11 @@ class Functions:
         self._layer = layer
         self._made: set[str] = set()
 
-    def call(self, handler: str, event: Any = None) -> tuple[Any, str | None, str]:
-        """Payload, FunctionError and log."""
-        name = f"{self._runtime}-{handler}".replace(".", "-").replace("/", "-")
+    def name(self, handler: str) -> str:
+        return f"{self._runtime}-{handler}".replace(".", "-").replace("/", "-")
+
+    def make(self, handler: str) -> None:
+        name = self.name(handler)
         if name not in self._made:
             create(
                 self._client,
@@ -118,6 +120,11 @@ class Functions:
                 MemorySize=256,
             )
             self._made.add(name)
+
+    def call(self, handler: str, event: Any = None) -> tuple[Any, str | None, str]:
+        """Payload, FunctionError and log."""
+        self.make(handler)
+        name = self.name(handler)
         answer = self._client.invoke(FunctionName=name, Payload=json.dumps(event), LogType="Tail")
         log = base64.b64decode(answer["LogResult"]).decode()
         return json.loads(answer["Payload"].read()), answer.get("FunctionError"), log
@@ -191,3 +198,29 @@ def test_a_runtime_that_is_not_there_is_refused_with_how_to_add_it(
     with pytest.raises(client.exceptions.InvalidRuntimeException) as refused:
         client.invoke(FunctionName="missing")
     assert f"{missing[0]} is not installed on this machine. Add it with: " in str(refused.value)
+
+
+def test_a_streaming_handler_streams_and_fails_midway(
+    client: "LambdaClient", functions: Functions, runtime: str
+) -> None:
+    functions.make("main.streams")
+    name = functions.name("main.streams")
+    chunks, end = streamed(client, name, {"fail": False})
+    assert (b"".join(chunks), end.get("ErrorCode")) == (b"first,second", None)
+    chunks, end = streamed(client, name, {"fail": True})
+    assert chunks[0].startswith(b"first,")
+    assert end["ErrorCode"] == "Unhandled"
+    assert "midway" in end["ErrorDetails"]
+
+
+def streamed(client: "LambdaClient", name: str, event: Any) -> tuple[list[bytes], Any]:
+    """The chunks as they came, and InvokeComplete."""
+    answer = client.invoke_with_response_stream(FunctionName=name, Payload=json.dumps(event))
+    chunks: list[bytes] = []
+    end: Any = {}
+    for part in answer["EventStream"]:
+        if "PayloadChunk" in part:
+            chunks.append(part["PayloadChunk"]["Payload"])
+        else:
+            end = part["InvokeComplete"]
+    return chunks, end

@@ -35,9 +35,18 @@ def test_every_command_has_help_with_an_example() -> None:
     listed = runner.invoke(cli, ["--help"])
     assert listed.exit_code == 0
     commands = [*cli.commands]
-    assert {"up", "down", "status", "ps", "logs", "invoke", "deploy", "doctor", "keys"} == {
-        *commands
-    }
+    assert {
+        "up",
+        "down",
+        "status",
+        "ps",
+        "logs",
+        "invoke",
+        "deploy",
+        "doctor",
+        "runtimes",
+        "keys",
+    } == {*commands}
     for command in [[c] for c in commands if c != "keys"] + [["keys", "add"], ["keys", "remove"]]:
         shown = runner.invoke(cli, [*command, "--help"])
         assert shown.exit_code == 0
