@@ -201,3 +201,28 @@ def test_the_command_line_reads_logs(platform: Platform) -> None:
     group, _ = invoked(platform, ["hello from the command line"])
     answer = platform.aws("logs", "filter-log-events", "--log-group-name", group)
     assert "hello from the command line" in answer
+
+
+LOGGING = """
+import logging
+def handler(event, context):
+    logging.getLogger().info("quiet")
+    logging.getLogger().error("loud", extra={"k": 1})
+    return [context.log_group_name, context.log_stream_name]
+"""
+
+
+def test_json_logs_go_to_a_group_of_one_s_own(platform: Platform, logs: Any) -> None:
+    client, name = platform.client(), f"l-{uuid.uuid4().hex[:8]}"
+    settings = {"LogFormat": "JSON", "ApplicationLogLevel": "WARN", "LogGroup": f"/shared/{name}"}
+    create(client, name, LOGGING, LoggingConfig=settings)
+    answer = json.loads(client.invoke(FunctionName=name)["Payload"].read())
+    found = logs.filter_log_events(logGroupName=f"/shared/{name}")["events"]
+    assert answer == [f"/shared/{name}", found[0]["logStreamName"]]
+    assert f"/{name}[$LATEST]" in answer[1]
+    lines = [json.loads(event["message"]) for event in found]
+    said = [line["message"] for line in lines if "message" in line]
+    assert said == ["loud"]
+    types = [line["type"] for line in lines if "type" in line]
+    assert types == ["platform.initStart", "platform.start", "platform.report"]
+    assert lines[-1]["record"]["metrics"]["memorySizeMB"] == 128

@@ -14,7 +14,7 @@ from hearth.api.support import Status, Support, unsupported, works, works_but
 
 _REFUSED: Final = (
     "container images, VPC, file systems, dead letter queues, tracing, SnapStart, KMS "
-    "keys, JSON logs and log groups of one's own, durable configuration, tenancy and capacity "
+    "keys, durable configuration, tenancy and capacity "
     "providers are refused by name unless they only repeat the default"
 )
 _NO_EVENTS: Final = "it takes effect with asynchronous invokes, which are not supported yet"

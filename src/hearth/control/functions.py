@@ -125,6 +125,7 @@ class Functions:
             tags=dict(request.tags),
             layers=request.layers,
             dead_letter_arn=request.dead_letter_arn or None,
+            logging=request.logging,
             state=State.PENDING,
             state_reason=CREATING,
             state_reason_code=CREATING_CODE,
@@ -282,6 +283,8 @@ def _with_configuration(function: FunctionVersion, request: UpdateConfiguration)
         )
         if (value := getattr(request, name)) is not None
     }
+    if request.logging is not None:
+        changed["logging"] = request.logging(function.logging)
     if "environment" in changed:
         changed["environment_given"] = True
     if request.dead_letter_arn is not None:

@@ -31,6 +31,7 @@ from hearth.model.functions import (
 )
 from hearth.model.ids import LATEST, AccountId, FunctionKey, FunctionName, Region
 from hearth.model.layers import LayerUse
+from hearth.model.log_settings import LogSettings
 
 FORMAT: Final = 1
 PREFIX: Final = "fn"
@@ -75,6 +76,7 @@ class _Record(msgspec.Struct, kw_only=True):
     tags: dict[str, str] = {}
     layers: tuple[LayerUse, ...] = ()
     dead_letter_arn: str | None = None
+    logging: LogSettings = LogSettings()
     state: State
     state_reason: str | None = None
     state_reason_code: str | None = None
@@ -228,6 +230,7 @@ def _members(function: FunctionVersion) -> dict[str, Any]:
         "tags": dict(function.tags),
         "layers": function.layers,
         "dead_letter_arn": function.dead_letter_arn,
+        "logging": function.logging,
         "state": function.state,
         "state_reason": function.state_reason,
         "state_reason_code": function.state_reason_code,
@@ -260,6 +263,7 @@ def _version(record: _Record) -> FunctionVersion:
         tags=record.tags,
         layers=record.layers,
         dead_letter_arn=record.dead_letter_arn,
+        logging=record.logging,
         state=record.state,
         state_reason=record.state_reason,
         state_reason_code=record.state_reason_code,

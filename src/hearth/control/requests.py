@@ -1,12 +1,13 @@
 """What may be asked of the functions room? One frozen value a change; None means: leave it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from hearth.model import limits
 from hearth.model.functions import Architecture
 from hearth.model.ids import FunctionKey
 from hearth.model.layers import LayerKey, LayerUse
+from hearth.model.log_settings import LogSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +37,7 @@ class CreateFunction:
     tags: Mapping[str, str] = field(default_factory=dict)
     layers: tuple[LayerUse, ...] = ()
     dead_letter_arn: str | None = None
+    logging: LogSettings = field(default_factory=LogSettings)
     publish: bool = False
     """Make it version 1 too."""
 
@@ -69,6 +71,8 @@ class UpdateConfiguration:
     """All layers; an empty tuple takes all away."""
     dead_letter_arn: str | None = None
     """Empty: none any more."""
+    logging: Callable[[LogSettings], LogSettings] | None = None
+    """What becomes of the settings that are there."""
     revision_id: str | None = None
 
 

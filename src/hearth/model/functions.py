@@ -13,6 +13,7 @@ from enum import StrEnum
 from hearth.model import limits
 from hearth.model.ids import LATEST, FunctionKey
 from hearth.model.layers import LayerUse
+from hearth.model.log_settings import LogSettings
 
 
 class State(StrEnum):
@@ -71,6 +72,7 @@ class FunctionVersion:
     dead_letter_arn: str | None = None
     """The queue or topic that gets events whose attempts have all failed. Versions have that of
     $LATEST at their time, but it is that of $LATEST now that counts, for all of them."""
+    logging: LogSettings = field(default_factory=LogSettings)
     state: State = State.PENDING
     state_reason: str | None = None
     state_reason_code: str | None = None

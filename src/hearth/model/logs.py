@@ -58,6 +58,8 @@ class LogEvent:
     message: bytes
 
 
-def stream_name(at: datetime, version: str, unique: str) -> str:
-    """`2026/11/23/[$LATEST]0123…`: one for each sandbox. `unique` is 32 lower-case hex digits."""
-    return f"{at:%Y/%m/%d}/[{version}]{unique}"
+def stream_name(at: datetime, version: str, unique: str, function: str = "") -> str:
+    """`2026/11/23/[$LATEST]0123…`: one for each sandbox. `unique` is 32 lower-case hex digits.
+    `2026/11/23/f[$LATEST]0123…` in a group of several functions' own:
+    https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-loggroups.html"""
+    return f"{at:%Y/%m/%d}/{function}[{version}]{unique}"

@@ -40,6 +40,7 @@ from hearth.worker.report import Failure
 from hearth.worker.run import Run
 from hearth.worker.runtime_api import RuntimeState
 from hearth.worker.sandboxes.contract import Sandbox
+from hearth.worker.system_lines import lines_of
 
 __all__ = ["ExecutionEnvironment", "Launch", "LogSink"]
 
@@ -70,6 +71,7 @@ class ExecutionEnvironment:
             events=self,
             lifecycle=self.lifecycle,
             journal=Journal(sink),
+            lines=lines_of(function, clock),
         )
         self._invokes = InvokePhase(core, self._start_reset)
         self._streams = StreamPhase(core, self._invokes)
@@ -180,7 +182,7 @@ class ExecutionEnvironment:
         self._streams.broke()
 
     def program_wrote(self, lines: list[bytes]) -> None:
-        self._core.journal.take(lines, self._core.run)
+        self._core.journal.take(self._core.lines.admitted(lines), self._core.run)
         self._core.journal.flush()
 
     def extension_wrote(self, lines: list[bytes]) -> None:

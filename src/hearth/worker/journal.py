@@ -26,11 +26,13 @@ class Journal:
         self._is_early = True
 
     def note(self, line: str) -> None:
-        """A line that is never part of a tail."""
-        self._lines.append(line.encode())
+        """A line that is never part of a tail; "" is none."""
+        if line:
+            self._lines.append(line.encode())
 
     def write(self, line: str, run: Run | None) -> None:
-        self.take([line.encode()], run)
+        if line:
+            self.take([line.encode()], run)
 
     def take(self, lines: list[bytes], run: Run | None) -> None:
         self._lines.extend(lines)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from hearth.model.functions import FunctionVersion
+from hearth.model.log_settings import LogFormat
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,13 +60,16 @@ def variables(
         "AWS_LAMBDA_FUNCTION_VERSION": function.version,
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory_mb),
         "AWS_LAMBDA_INITIALIZATION_TYPE": str(function.initialization),
-        "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{key.name}",
+        "AWS_LAMBDA_LOG_GROUP_NAME": function.logging.group_of(key.name),
         "AWS_LAMBDA_LOG_STREAM_NAME": log_stream,
         "AWS_LAMBDA_RUNTIME_API": place.api_address,
         "LAMBDA_TASK_ROOT": place.task,
         "LAMBDA_RUNTIME_DIR": place.runtime,
         "_HANDLER": function.handler,
     }
+    if function.logging.format is LogFormat.JSON:
+        reserved["AWS_LAMBDA_LOG_FORMAT"] = "JSON"
+        reserved["AWS_LAMBDA_LOG_LEVEL"] = function.logging.application_level
     return {**common(place, runtime_variables), **function.environment, **reserved}
 
 

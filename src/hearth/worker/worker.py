@@ -144,7 +144,7 @@ class Worker:
             refusal = Failure("error", "Runtime.InvalidEntrypoint", str(error))
         spec = SandboxSpec(sandbox=sandbox, memory_mb=function.memory_mb, tmp_mb=function.tmp_mb)
         made = await self._backend.create(spec)
-        stream = stream_name(self._clock.utc(), function.version, secrets.token_hex(16))
+        group, stream = self._log_place(function)
         if plan is None:
             launch = Launch(program=None, refusal=refusal)
         else:
@@ -153,8 +153,16 @@ class Worker:
             environment = extension_variables(function, program.environment)
             extensions = await asyncio.to_thread(find_extensions, made, program.mounts, environment)
             launch = Launch(program=program, init_line=plan.init_line, extensions=extensions)
-        sink = StreamSink(self._logs, LogGroup.of_function(function.key), stream, self._clock)
+        sink = StreamSink(self._logs, group, stream, self._clock)
         return ExecutionEnvironment(made, function, launch, sink, self._clock, self._jobs)
+
+    def _log_place(self, function: FunctionVersion) -> tuple[LogGroup, str]:
+        """The group, and the name of a new stream: with the function's in a group of many."""
+        own = LogGroup.of_function(function.key)
+        group = LogGroup(own.account, own.region, function.logging.group_of(function.key.name))
+        shared_by = "" if group == own else function.key.name
+        unique = secrets.token_hex(16)
+        return group, stream_name(self._clock.utc(), function.version, unique, shared_by)
 
     async def _layers(self, function: FunctionVersion) -> list[Path]:
         """The trees to be laid over one another, the lowest first."""

@@ -14,7 +14,8 @@ from typing import Any, Protocol
 from hearth.api.operation import Operation, OperationRequest, OperationResponse
 from hearth.api.operations.addresses import addressed, addressed_latest
 from hearth.api.operations.code_sources import code_source
-from hearth.api.operations.unsupported import check_supported, log_group, unsupported
+from hearth.api.operations.log_settings import changed_settings, described, new_settings
+from hearth.api.operations.unsupported import check_supported, unsupported
 from hearth.control.functions import Functions
 from hearth.control.requests import CreateFunction, UpdateCode, UpdateConfiguration
 from hearth.model import limits
@@ -96,7 +97,7 @@ class _Handlers:
     async def create(self, request: OperationRequest) -> OperationResponse:
         members = request.members
         key = addressed_latest(request, "CreateFunction")
-        check_supported(members, key.name)
+        check_supported(members)
         signed_by = members.get("CodeSigningConfigArn")
         if signed_by:
             self._code_signing().check_new(key, signed_by)
@@ -116,6 +117,7 @@ class _Handlers:
                 tags=members.get("Tags") or {},
                 layers=self._uses(request, key) or (),
                 dead_letter_arn=_dead_letter_arn(members),
+                logging=new_settings(members),
                 publish=bool(members.get("Publish")),
             )
         )
@@ -171,7 +173,7 @@ class _Handlers:
     async def update_code(self, request: OperationRequest) -> OperationResponse:
         members = request.members
         key = addressed_latest(request, "UpdateFunctionCode")
-        check_supported(members, key.name)
+        check_supported(members)
         if self._signing is not None:
             self._signing.check_update(await self._functions.get(key))
         function = await self._functions.update_code(
@@ -190,7 +192,7 @@ class _Handlers:
     async def update_configuration(self, request: OperationRequest) -> OperationResponse:
         members = request.members
         key = addressed_latest(request, "UpdateFunctionConfiguration")
-        check_supported(members, key.name)
+        check_supported(members)
         function = await self._functions.update_configuration(
             UpdateConfiguration(
                 key=key,
@@ -204,6 +206,7 @@ class _Handlers:
                 environment=_environment(members),
                 layers=self._uses(request, key),
                 dead_letter_arn=_dead_letter_arn(members),
+                logging=changed_settings(members),
                 revision_id=members.get("RevisionId"),
             )
         )
@@ -274,7 +277,7 @@ def configured(function: FunctionVersion, qualifier: str | None) -> dict[str, An
         "Architectures": [str(function.architecture)],
         "EphemeralStorage": {"Size": function.tmp_mb},
         "SnapStart": {"ApplyOn": "None", "OptimizationStatus": "Off"},
-        "LoggingConfig": {"LogFormat": "Text", "LogGroup": log_group(function.key.name)},
+        "LoggingConfig": described(function.logging, function.key.name),
     }
     if function.layers:
         members["Layers"] = [

@@ -51,7 +51,7 @@ class _Handlers:
         members = request.members
         key = _key(request)
         self._access.check(request.caller, key, None, "PublishLayerVersion")
-        check_supported(members["Content"], key.name)
+        check_supported(members["Content"])
         version = await self._layers.publish(
             PublishLayer(
                 key=key,

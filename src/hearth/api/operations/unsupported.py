@@ -54,23 +54,15 @@ _DEFAULTS: Final[Mapping[str, _IsDefault]] = {
 }
 
 
-def check_supported(members: Members, function_name: str) -> None:
+def check_supported(members: Members) -> None:
     """Raises InvalidParameterValue that names the first member that would have no effect."""
     for name, value in {**members, **members.get("Code", {})}.items():
         is_default = _DEFAULTS.get(name)
         if is_default is not None and value is not None and not is_default(value):
             raise unsupported(name)
-    logging = members.get("LoggingConfig") or {}
-    if not _is(LogFormat="Text", LogGroup=log_group(function_name))(logging):
-        raise unsupported("LoggingConfig")
     if members.get("Runtime") == "custom":
         raise unsupported("Runtime custom")
 
 
 def unsupported(member: str) -> InvalidParameterValue:
     return InvalidParameterValue(f"{member} is not supported by this version of Hearth.")
-
-
-def log_group(function_name: str) -> str:
-    """Where a function logs unless it is told otherwise."""
-    return f"/aws/lambda/{function_name}"

@@ -18,7 +18,7 @@ def operations(functions: Functions) -> tuple[Operation, ...]:
     async def publish(request: OperationRequest) -> OperationResponse:
         members = request.members
         key = addressed_latest(request, "PublishVersion")
-        check_supported(members, key.name)
+        check_supported(members)
         version = await functions.versions.publish(
             PublishVersion(
                 key=key,

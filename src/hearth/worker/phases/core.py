@@ -18,6 +18,7 @@ from hearth.worker.program import (
 from hearth.worker.report import Failure
 from hearth.worker.run import Run
 from hearth.worker.sandboxes.contract import Sandbox
+from hearth.worker.system_lines import SystemLines
 
 SPINDOWN: Final = "spindown"
 
@@ -36,6 +37,7 @@ class Core:
     """Whom a program tells."""
     lifecycle: Lifecycle
     journal: Journal
+    lines: SystemLines
     program: StartedProgram | None = None
     run: Run | None = None
     is_lost: bool = False

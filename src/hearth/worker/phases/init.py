@@ -43,7 +43,7 @@ class InitPhase:
         """The Init phase. Raises SandboxFailed if the sandbox itself could not be started."""
         core = self._core
         if core.launch.init_line:
-            core.journal.note(core.launch.init_line)
+            core.journal.note(core.lines.init_start(core.launch.init_line))
         core.sandbox.limit_cpu(None)  # Lambda gives init all the CPU it wants
         began_s = core.clock.monotonic_s()
         failure = await self._initialise(core.function.init_timeout_s)
@@ -56,7 +56,7 @@ class InitPhase:
             core.sandbox.limit_cpu(core.function.memory_mb)
             core.fire(Event.INITIALIZED)
         else:
-            core.journal.note(report.init_report_line(took_s, "init", failure))
+            core.journal.note(core.lines.init_report(took_s, "init", failure))
             core.fire(Event.FAIL)
             await core.end_program(failure)
             if core.lifecycle.may(Event.RESET):
@@ -83,8 +83,8 @@ class InitPhase:
         self._note_extensions()
         failure = failure or report.timeout_failure(timeout_s)
         took_s = core.clock.monotonic_s() - run.began_s
-        core.journal.write(report.init_report_line(took_s, "invoke", failure), run)
-        core.journal.write(report.start_line(run.invocation.request, core.function.version), run)
+        core.journal.write(core.lines.init_report(took_s, "invoke", failure), run)
+        core.journal.write(core.lines.start(run.invocation.request), run)
         self._invokes.fail(failure)
 
     async def _initialise(self, limit_s: float) -> Failure | None:

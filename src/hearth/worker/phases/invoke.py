@@ -45,7 +45,7 @@ class InvokePhase:
         core = self._core
         invocation = run.invocation
         core.journal.invoked(run)
-        core.journal.write(report.start_line(invocation.request, core.function.version), run)
+        core.journal.write(core.lines.start(invocation.request), run)
         deadline_ms = core.clock.epoch_ms() + int(timeout_s * 1000)
         headers = event_headers(
             invocation.request,
@@ -115,7 +115,7 @@ class InvokePhase:
 
     def close(self, run: Run, failure: Failure | None) -> None:
         """Write END and REPORT."""
-        self._core.journal.write(report.end_line(run.invocation.request), run)
+        self._core.journal.write(self._core.lines.end(run.invocation.request, failure), run)
         self._core.journal.write(self._report(run, failure), run)
 
     def _report(self, run: Run, failure: Failure | None) -> str:
@@ -125,10 +125,9 @@ class InvokePhase:
         if now_s - self._measured_s >= MEASURE_EVERY_S:
             self._measured_s = now_s
             self._measure()
-        return report.report_line(
+        return core.lines.report(
             run.invocation.request,
             duration_s=(run.failed_s or now_s) - run.began_s,
-            memory_mb=core.function.memory_mb,
             memory_used_mb=self._memory_used_mb,
             init_s=init_s,
             failure=failure,

@@ -1,0 +1,202 @@
+"""What does the platform itself write into a function's log? Text, or JSON as it is set.
+
+JSON lines are the platform's telemetry objects, `{"time", "type", "record"}`; a line has a level,
+and one below the function's system level is not written: "" stands for no line. With JSON, what the
+function prints is filtered by its application level too, if it says its own; else it is INFO.
+
+Sources: https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-log-level.html (the
+level of each event) and telemetry-schema-reference.html (the records).
+"""
+
+import math
+from datetime import datetime
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from hearth.base.clock import Clock
+from hearth.model.functions import FunctionVersion
+from hearth.model.ids import RequestId
+from hearth.model.log_settings import LEVEL_DEFAULT, LEVELS, LogFormat, admits
+from hearth.worker import report
+from hearth.worker.report import Failure
+
+_ALIASES: Final = {"WARNING": "WARN", "CRITICAL": "FATAL"}
+
+
+class SystemLines(Protocol):
+    """One environment's."""
+
+    def init_start(self, text: str) -> str:
+        """`text` as it is in the text format."""
+        ...
+
+    def init_report(self, init_s: float, phase: str, failure: Failure) -> str: ...
+
+    def start(self, request: RequestId) -> str: ...
+
+    def end(self, request: RequestId, failure: Failure | None) -> str: ...
+
+    def report(
+        self,
+        request: RequestId,
+        *,
+        duration_s: float,
+        memory_used_mb: int,
+        init_s: float | None,
+        failure: Failure | None,
+    ) -> str: ...
+
+    def admitted(self, lines: list[bytes]) -> list[bytes]:
+        """Those of the function's own lines that its level lets through."""
+        ...
+
+
+def lines_of(function: FunctionVersion, clock: Clock) -> SystemLines:
+    if function.logging.format is LogFormat.JSON:
+        return JsonLines(function, clock)
+    return TextLines(function)
+
+
+class TextLines:
+    __slots__ = ("_function",)
+
+    def __init__(self, function: FunctionVersion) -> None:
+        self._function = function
+
+    def init_start(self, text: str) -> str:
+        return text
+
+    def init_report(self, init_s: float, phase: str, failure: Failure) -> str:
+        return report.init_report_line(init_s, phase, failure)
+
+    def start(self, request: RequestId) -> str:
+        return report.start_line(request, self._function.version)
+
+    def end(self, request: RequestId, failure: Failure | None) -> str:  # noqa: ARG002
+        return report.end_line(request)
+
+    def report(
+        self,
+        request: RequestId,
+        *,
+        duration_s: float,
+        memory_used_mb: int,
+        init_s: float | None,
+        failure: Failure | None,
+    ) -> str:
+        return report.report_line(
+            request,
+            duration_s=duration_s,
+            memory_mb=self._function.memory_mb,
+            memory_used_mb=memory_used_mb,
+            init_s=init_s,
+            failure=failure,
+        )
+
+    def admitted(self, lines: list[bytes]) -> list[bytes]:
+        return lines
+
+
+class JsonLines:
+    __slots__ = ("_clock", "_function", "_level")
+
+    def __init__(self, function: FunctionVersion, clock: Clock) -> None:
+        self._function = function
+        self._clock = clock
+        self._level = function.logging.system_level
+
+    def init_start(self, text: str) -> str:
+        function = self._function
+        runtime, _, arn = text.removeprefix("INIT_START Runtime Version: ").partition("\t")
+        record = {
+            "initializationType": str(function.initialization),
+            "phase": "init",
+            "runtimeVersion": runtime,
+            "runtimeVersionArn": arn.removeprefix("Runtime Version ARN: "),
+            "functionName": function.key.name,
+            "functionVersion": function.version,
+        }
+        return self._line("INFO", "platform.initStart", record)
+
+    def init_report(self, init_s: float, phase: str, failure: Failure) -> str:
+        record: dict[str, Any] = {
+            "initializationType": str(self._function.initialization),
+            "phase": phase,
+            **_ending(failure),
+            "metrics": {"durationMs": _ms(init_s)},
+        }
+        return self._line("WARN", "platform.initReport", record)
+
+    def start(self, request: RequestId) -> str:
+        record = {"requestId": request, "version": self._function.version}
+        return self._line("INFO", "platform.start", record)
+
+    def end(self, request: RequestId, failure: Failure | None) -> str:
+        record = {"requestId": request, **_ending(failure)}
+        return self._line("DEBUG" if failure is None else "WARN", "platform.runtimeDone", record)
+
+    def report(
+        self,
+        request: RequestId,
+        *,
+        duration_s: float,
+        memory_used_mb: int,
+        init_s: float | None,
+        failure: Failure | None,
+    ) -> str:
+        metrics: dict[str, Any] = {
+            "durationMs": _ms(duration_s),
+            "billedDurationMs": max(1, math.ceil(_ms(duration_s + (init_s or 0.0)))),
+            "memorySizeMB": self._function.memory_mb,
+            "maxMemoryUsedMB": memory_used_mb,
+        }
+        if init_s is not None:
+            metrics["initDurationMs"] = _ms(init_s)
+        record = {"requestId": request, "metrics": metrics, **_ending(failure)}
+        return self._line("INFO" if failure is None else "WARN", "platform.report", record)
+
+    def admitted(self, lines: list[bytes]) -> list[bytes]:
+        level = self._function.logging.application_level
+        return [line for line in lines if admits(level, _level_of(line))]
+
+    def _line(self, level: str, type_: str, record: dict[str, Any]) -> str:
+        if not admits(self._level, level):
+            return ""
+        line = {"time": _time(self._clock.utc()), "type": type_, "record": record}
+        return msgspec.json.encode(line).decode()
+
+
+def _ending(failure: Failure | None) -> dict[str, str]:
+    if failure is None:
+        return {"status": "success"}
+    if failure.status == "timeout":
+        return {"status": "timeout"}
+    return {"status": "error", "errorType": failure.shown_type or failure.error_type}
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 3)
+
+
+def _time(at: datetime) -> str:
+    return f"{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03}Z"
+
+
+class _Levelled(msgspec.Struct):
+    level: str | None = None
+
+
+_decoder = msgspec.json.Decoder(_Levelled)
+
+
+def _level_of(line: bytes) -> str:
+    """What a line of JSON says of itself; INFO if it says nothing that is a level."""
+    if b'"level"' not in line or not line.lstrip().startswith(b"{"):
+        return LEVEL_DEFAULT
+    try:
+        said = (_decoder.decode(line).level or "").upper()
+    except msgspec.MsgspecError:
+        return LEVEL_DEFAULT
+    said = _ALIASES.get(said, said)
+    return said if said in LEVELS else LEVEL_DEFAULT

@@ -1,0 +1,110 @@
+"""The platform's own lines in a log, as JSON: AWS's records and levels; the text is test_report's.
+
+https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-log-level.html
+"""
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from fakes.invokes import function_version
+from hearth.model.ids import RequestId
+from hearth.model.log_settings import LogFormat, LogSettings
+from hearth.worker.report import Failure, timeout_failure
+from hearth.worker.system_lines import SystemLines, lines_of
+
+FUNCTION = function_version()
+REQUEST = RequestId("r-1")
+ERROR = Failure("error", "Runtime.ExitError", "it ended")
+
+
+class Noon:
+    def monotonic_s(self) -> float:
+        return 0.0
+
+    def utc(self) -> datetime:
+        return datetime(2026, 11, 23, 12, 0, 0, 7000, tzinfo=UTC)
+
+    def epoch_ms(self) -> int:
+        return 0
+
+
+def lines(system: str = "INFO", application: str = "INFO") -> SystemLines:
+    settings = LogSettings(
+        format=LogFormat.JSON, system_level=system, application_level=application
+    )
+    return lines_of(replace(FUNCTION, logging=settings), Noon())
+
+
+def reported(at: SystemLines, failure: Failure | None) -> str:
+    return at.report(REQUEST, duration_s=0.0123456, memory_used_mb=40, init_s=0.1, failure=failure)
+
+
+def test_a_report_is_aws_s_record() -> None:
+    assert json.loads(reported(lines(), None)) == {
+        "time": "2026-11-23T12:00:00.007Z",
+        "type": "platform.report",
+        "record": {
+            "requestId": "r-1",
+            "metrics": {
+                "durationMs": 12.346,
+                "billedDurationMs": 113,
+                "memorySizeMB": FUNCTION.memory_mb,
+                "maxMemoryUsedMB": 40,
+                "initDurationMs": 100.0,
+            },
+            "status": "success",
+        },
+    }
+    failed = json.loads(reported(lines(), ERROR))["record"]
+    assert (failed["status"], failed["errorType"]) == ("error", "Runtime.ExitError")
+    assert json.loads(reported(lines(), timeout_failure(3.0)))["record"]["status"] == "timeout"
+
+
+def test_an_init_start_has_the_runtime_of_the_text() -> None:
+    text = "INIT_START Runtime Version: python:3.11.v7\tRuntime Version ARN: arn:x"
+    record = json.loads(lines().init_start(text))["record"]
+    assert record["runtimeVersion"] == "python:3.11.v7"
+    assert record["runtimeVersionArn"] == "arn:x"
+    assert record["initializationType"] == "on-demand"
+
+
+@pytest.mark.parametrize(
+    ("level", "expected"),
+    [
+        ("DEBUG", ["platform.start", "platform.runtimeDone", "platform.report"]),
+        ("INFO", ["platform.start", "platform.report"]),
+        ("WARN", []),
+    ],
+)
+def test_a_level_leaves_out_what_is_below_it(level: str, expected: list[str]) -> None:
+    at = lines(level)
+    written = [at.start(REQUEST), at.end(REQUEST, None), reported(at, None)]
+    assert [json.loads(line)["type"] for line in written if line] == expected
+
+
+def test_failures_are_warnings() -> None:
+    at = lines("WARN")
+    written = [at.end(REQUEST, ERROR), reported(at, ERROR), at.init_report(0.1, "init", ERROR)]
+    assert [json.loads(line)["type"] for line in written] == [
+        "platform.runtimeDone",
+        "platform.report",
+        "platform.initReport",
+    ]
+
+
+def test_what_a_function_prints_is_filtered_by_the_level_that_it_says() -> None:
+    printed = [
+        b"plain text is INFO",
+        b'{"level": "debug", "msg": "d"}',
+        b'{"level": "WARNING", "msg": "w"}',
+        b'{"level": "CRITICAL"}',
+        b'{"level": 7}',
+        b'{"level": "loud"}',
+        b'{"level": "ERROR" no json',
+    ]
+    assert lines(application="TRACE").admitted(printed) == printed
+    assert lines().admitted(printed) == [line for line in printed if b"debug" not in line]
+    assert lines(application="WARN").admitted(printed) == [printed[2], printed[3]]
