@@ -16,6 +16,8 @@ from hearth.worker.limits.hierarchy import Hierarchies, group_name, remove_lefto
 # The freezer first: frozen leftovers in the others' groups could not be killed.
 _CONTROLLERS: Final = ("freezer", "memory", "cpu", "cpuacct", "pids")
 _NO_LIMIT: Final = -1
+_SHARES: Final = 1024  # the kernel's default
+_GIVES_WAY: Final = 16
 _OWN_PROCESSES: Final = 4  # bubblewrap's two, and one being forked
 
 
@@ -86,9 +88,7 @@ class CgroupV1Cell:
         self._pid: int | None = None
         self._freezer = v1_freezer(cells["freezer"]) if "freezer" in cells else None
         self._stopper = TreeFreezer()
-        limit = bounds.memory_bytes + bounds.tmp_bytes
-        files.write(self._memory / "memory.limit_in_bytes", limit)
-        files.write_if_there(self._memory / "memory.memsw.limit_in_bytes", limit)  # no swap
+        self._limit_memory(bounds, is_less=True)
         files.write_if_there(self._memory / "memory.swappiness", 0)
         if "pids" in cells:
             files.write(cells["pids"] / "pids.max", bounds.processes_max + _OWN_PROCESSES)
@@ -99,6 +99,25 @@ class CgroupV1Cell:
             cgroup_tasks=tuple(str(cell / "tasks") for cell in directories),
             processes_in_namespace=None if "pids" in cells else bounds.processes_max,
         )
+
+    def _limit_memory(self, bounds: Bounds, *, is_less: bool) -> None:
+        """The kernel wants memory + swap never to be less than memory."""
+        limit = bounds.memory_bytes + bounds.tmp_bytes
+        if is_less:
+            files.write(self._memory / "memory.limit_in_bytes", limit)
+        files.write_if_there(self._memory / "memory.memsw.limit_in_bytes", limit)  # no swap
+        if not is_less:
+            files.write(self._memory / "memory.limit_in_bytes", limit)
+
+    def rebound(self, bounds: Bounds) -> None:
+        was = self._bounds.memory_bytes + self._bounds.tmp_bytes
+        self._limit_memory(bounds, is_less=bounds.memory_bytes + bounds.tmp_bytes < was)
+        self._bounds = bounds
+
+    def give_way(self, *, gives_way: bool) -> None:
+        if "cpu" in self._cells:
+            shares = _SHARES // _GIVES_WAY if gives_way else _SHARES
+            files.write(self._cells["cpu"] / "cpu.shares", shares)
 
     def began(self, pid: int) -> None:
         self._pid = pid

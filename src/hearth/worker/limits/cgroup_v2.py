@@ -21,6 +21,8 @@ _WANTED: Final = ("memory", "pids", "cpu")
 _NEEDED: Final = "memory"
 _LEAF: Final = "hearth-itself"
 _OWN_PROCESSES: Final = 4
+_WEIGHT: Final = 100  # the kernel's default
+_GIVES_WAY: Final = 16
 
 
 class CgroupV2:
@@ -81,7 +83,7 @@ class CgroupV2Cell:
         self._tmp_used = tmp_used
         self._peak_seen = 0
         self._freezer = v2_freezer(directory)  # part of every group, whatever was delegated
-        files.write(directory / "memory.max", bounds.memory_bytes + bounds.tmp_bytes)
+        self.rebound(bounds)
         files.write_if_there(directory / "memory.swap.max", 0)
         # The first process to be killed takes the others along: half a function is of no use.
         files.write_if_there(directory / "memory.oom.group", 1)
@@ -91,6 +93,15 @@ class CgroupV2Cell:
             cgroup_directory=str(directory),
             processes_in_namespace=None if "pids" in controllers else bounds.processes_max,
         )
+
+    def rebound(self, bounds: Bounds) -> None:
+        files.write(self._directory / "memory.max", bounds.memory_bytes + bounds.tmp_bytes)
+        self._bounds = bounds
+
+    def give_way(self, *, gives_way: bool) -> None:
+        if self._has_cpu:
+            weight = _WEIGHT // _GIVES_WAY if gives_way else _WEIGHT
+            files.write(self._directory / "cpu.weight", weight)
 
     def began(self, pid: int) -> None: ...
 

@@ -45,16 +45,21 @@ class WatchedCell:
     def __init__(self, proc: Path, bounds: Bounds) -> None:
         self._processes = Processes(proc)
         self._freezer = TreeFreezer(proc)
-        self._bounds = bounds
         self._pid: int | None = None
         self._peak = 0
         self._cpu_before_s = 0.0
         self._cpu_s = 0.0
+        self.rebound(bounds)
+
+    def rebound(self, bounds: Bounds) -> None:
+        self._bounds = bounds
         data = bounds.memory_bytes + DATA_RESERVE_BYTES
         self.entry = Entry(
             rlimits=((resource.RLIMIT_DATA, data),),
             processes_in_namespace=bounds.processes_max + _OWN_PROCESSES,
         )
+
+    def give_way(self, *, gives_way: bool) -> None: ...
 
     def began(self, pid: int) -> None:
         self._pid = pid
