@@ -73,6 +73,10 @@ class Settings:
     """Absolute."""
     auth: Auth
     sandbox: SandboxChoice
+    stems_min: int
+    """Sandboxes that wait, launched, for each account and runtime in use."""
+    stems_mb: int
+    """Of memory, at most, for all that wait; 0: none do."""
     account_concurrency: int
     keepalive_s: float
     freeze_after_s: float
@@ -253,7 +257,24 @@ OPTIONS: Final = (
         default=SandboxChoice.AUTO,
         read=options.one_of(SandboxChoice),
         metavar="[auto|bubblewrap|zygote|process]",
-        help="How functions are isolated. zygote: Python starts as a fork. process: NOT isolated.",
+        help="How functions are isolated. zygote: Python is forked, what cannot be is executed in "
+        "bubblewrap; auto is that where the kernel allows. process: NOT isolated.",
+    ),
+    Option(
+        field="stems_min",
+        flag="--stems-min",
+        default="2",
+        read=options.whole(0, 1_000),
+        metavar="N",
+        help="Sandboxes that are kept launched for each account and runtime in use.",
+    ),
+    Option(
+        field="stems_mb",
+        flag="--stems-mb",
+        default="256",
+        read=options.whole(0, 1_048_576),
+        metavar="N",
+        help="Memory that sandboxes may hold that only wait for a function; 0: none wait.",
     ),
     Option(
         field="account_concurrency",

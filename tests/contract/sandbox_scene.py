@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -44,10 +44,12 @@ BACKENDS: dict[str, NewBackend] = {
     "process": ProcessBackend,
     "runc": partial(OciBackend, runtime="runc"),
     "runsc": partial(OciBackend, runtime="runsc"),
+    "stem": ZygoteBackend,
     "zygote": ZygoteBackend,
 }
 OWN_KERNEL = {"runsc"}
 """Their programs are no processes of the host, and their kernels have ways of their own."""
+STEMS: Final = 2
 EVENTUALLY_S = 60.0
 KILLED = Exit(ExitKind.SIGNALED, signal.SIGKILL)
 OUT_OF_MEMORY = Exit(ExitKind.OUT_OF_MEMORY, signal.SIGKILL)
@@ -61,6 +63,7 @@ class Scene:
     capabilities: Capabilities
     instance: str
     directory: Path
+    has_stems: bool = False
 
     @property
     def has_own_kernel(self) -> bool:
@@ -68,6 +71,8 @@ class Scene:
 
     async def sandbox(self, name: str = "s1", **settings: Any) -> Sandbox:
         spec = SandboxSpec(sandbox=SandboxId(name), memory_mb=128, tmp_mb=16)
+        if self.has_stems:
+            spec = replace(spec, kind=KIND)
         return await self.backend.create(replace(spec, **settings))
 
     def only_isolated(self) -> None:
@@ -168,14 +173,18 @@ def scene_player(request: pytest.FixtureRequest, tmp_path: Path) -> Play:
         instance = uuid.uuid4().hex[:12]
         before = descriptors()
         async with Jobs() as jobs:
+            has_stems = request.param == "stem"
             backend = BACKENDS[request.param](instance, tmp_path / "run", SystemClock(), jobs)
             capabilities = await backend.open()
             if not capabilities.usable:
                 pytest.skip(f"no {backend.name} here: {capabilities.why_not}")
             try:
                 if isinstance(backend, ZygoteBackend):
-                    assert await backend.prepare(KIND), "no zygote could be made"
-                await scenario(Scene(backend, capabilities, instance, tmp_path))
+                    stems = STEMS if has_stems else 0
+                    assert await backend.prepare(KIND, stems), "no zygote could be made"
+                await scenario(Scene(backend, capabilities, instance, tmp_path, has_stems))
+                if isinstance(backend, ZygoteBackend) and has_stems:
+                    assert backend.stems().failed == 0
             finally:
                 await backend.close()
         assert groups_of(instance) == []

@@ -25,7 +25,7 @@ PROBE_S = 90.0
 Report = dict[str, Any]
 
 
-TIERS = ("bubblewrap", "zygote", "runc", "crun")
+TIERS = ("bubblewrap", "zygote", "stem", "runc", "crun")
 CONTAINERS = {"runc", "crun"}
 WHO_AND_HOW = [(who, how) for how in TIERS for who in ("as-we-are", "ordinary-user")]
 
@@ -254,12 +254,13 @@ def test_its_appetite_is_bounded(inside: Report, report: Report) -> None:
     assert limits["RLIMIT_NOFILE"] == [1024, 1024]
     assert limits["RLIMIT_CORE"][0] <= 1
     if not report["capabilities"]["memory_limit"].startswith("cgroup"):  # else pids.max bounds
-        assert limits["RLIMIT_NPROC"] == [68, 68]
+        assert limits["RLIMIT_NPROC"] == [1028, 1028]
     assert inside["raise a limit"] == "not allowed to raise maximum limit"
 
 
 @pytest.mark.parametrize(
-    ("which", "least"), [("bubblewrap or launcher", 30), ("zygote and not launcher", 40)]
+    ("which", "least"),
+    [("bubblewrap or launcher", 30), ("zygote and not launcher", 40), ("[stem]", 20)],
 )
 def test_the_contract_holds_for_an_ordinary_user_too(which: str, least: int) -> None:
     packages = ("pytest", "_pytest", "pluggy", "iniconfig", "packaging", "pygments", "py")

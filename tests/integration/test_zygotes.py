@@ -34,6 +34,7 @@ from hearth.base.clock import SystemClock
 from hearth.base.jobs import Jobs
 from hearth.worker.sandboxes.contract import Exit, ExitKind, Mount, Program, ZygoteKind
 from hearth.worker.sandboxes.zygote import ZygoteBackend
+from hearth.worker.stem_policy import DEFAULT_BOUNDS, StemBounds
 
 pytestmark = pytest.mark.integration
 
@@ -79,7 +80,11 @@ DIFFERENT = (
 )
 
 
-def play(directory: Path, scenario: Callable[[Scene, ZygoteBackend], Awaitable[None]]) -> None:
+def play(
+    directory: Path,
+    scenario: Callable[[Scene, ZygoteBackend], Awaitable[None]],
+    stems: StemBounds = DEFAULT_BOUNDS,
+) -> None:
     if not Path(PYTHON).exists():
         pytest.skip(f"{PYTHON} is not there to be run in a sandbox")
 
@@ -87,7 +92,7 @@ def play(directory: Path, scenario: Callable[[Scene, ZygoteBackend], Awaitable[N
         instance = uuid.uuid4().hex[:12]
         before = descriptors()
         async with Jobs() as jobs:
-            backend = ZygoteBackend(instance, directory / "run", SystemClock(), jobs)
+            backend = ZygoteBackend(instance, directory / "run", SystemClock(), jobs, stems)
             capabilities = await backend.open()
             if not capabilities.usable:
                 pytest.skip(f"no zygotes here: {capabilities.why_not}")

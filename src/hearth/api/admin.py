@@ -38,6 +38,29 @@ _JSON: Final = (("Content-Type", "application/json"),)
 log = Log("admin")
 
 
+class StemRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Sandboxes that wait, launched, for functions of one account and runtime."""
+
+    account: str
+    runtime: str
+    ready: int
+    wanted: int
+
+
+class StemReport(msgspec.Struct, frozen=True, kw_only=True):
+    kinds: list[StemRow] = []
+    taken: int = 0
+    """Starts that found one ready. Since the start, as the others."""
+    missed: int = 0
+    made: int = 0
+    failed: int = 0
+    ended: int = 0
+    """Never used."""
+    make_ms: float = 0.0
+    memory_mb: int = 0
+    memory_mb_max: int = 0
+
+
 class StatusReport(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     pid: int
@@ -55,6 +78,7 @@ class StatusReport(msgspec.Struct, frozen=True, kw_only=True):
     invokes: int
     """Since the start."""
     log_lines_lost: int
+    stems: StemReport = StemReport()
 
 
 class SandboxRow(msgspec.Struct, frozen=True, kw_only=True):

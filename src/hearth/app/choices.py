@@ -20,7 +20,9 @@ from hearth.settings import SandboxChoice, Settings, StartRefused, Surroundings
 from hearth.worker.sandboxes.bubblewrap import BubblewrapBackend
 from hearth.worker.sandboxes.contract import Capabilities, SandboxBackend
 from hearth.worker.sandboxes.process import ProcessBackend
+from hearth.worker.sandboxes.stems import StemStatistics
 from hearth.worker.sandboxes.zygote import ZygoteBackend
+from hearth.worker.stem_policy import StemBounds
 
 BACKLOG = 1024
 RANDOM_BYTES = 4096
@@ -33,9 +35,15 @@ def choose_backend(settings: Settings, clock: Clock, jobs: Jobs) -> SandboxBacke
     directory = settings.paths.run / "sandboxes"
     if settings.sandbox is SandboxChoice.PROCESS:
         return ProcessBackend(instance, directory, clock, jobs)
-    if settings.sandbox is SandboxChoice.ZYGOTE:
-        return ZygoteBackend(instance, directory, clock, jobs)
-    return BubblewrapBackend(instance, directory, clock, jobs)
+    if settings.sandbox is SandboxChoice.BUBBLEWRAP:
+        return BubblewrapBackend(instance, directory, clock, jobs)
+    stems = StemBounds(floor=settings.stems_min, memory_mb=settings.stems_mb)
+    return ZygoteBackend(instance, directory, clock, jobs, stems)
+
+
+def stems_of(backend: SandboxBackend) -> StemStatistics:
+    """None at all, where the backend has no such thing."""
+    return backend.stems() if isinstance(backend, ZygoteBackend) else StemStatistics()
 
 
 def instance_of(state: Path) -> str:

@@ -59,6 +59,7 @@ from hearth.control.provisioned import ProvisionedConcurrency
 from hearth.control.recursion import Recursions
 from hearth.control.replica import Replica
 from hearth.control.sweeper import Sweeper
+from hearth.control.tags import Tagging
 from hearth.counting.counter import Counter
 from hearth.engine.contract import EngineUnavailable, KeyValue
 from hearth.engine.export import Exporter
@@ -174,6 +175,7 @@ async def _build(settings: Settings, surroundings: Surroundings, stack: AsyncExi
     meta = await engine.bucket(META_BUCKET)
     replica = Replica(meta)
     documents = Documents(meta, replica, jobs, new_id)
+    tagging = Tagging(documents)
 
     packages = Packages(state / "packages", clock)
     await packages.open()
@@ -196,6 +198,7 @@ async def _build(settings: Settings, surroundings: Surroundings, stack: AsyncExi
         capacity=capacity,
         clock=clock,
         jobs=jobs,
+        tags_of=lambda version: tagging.of_function(replica.get(version.key) or version),
     )
     placement = Placement(clock, new_sandbox_id, secrets.SystemRandom().random)
     placement.register(worker)

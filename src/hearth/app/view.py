@@ -5,9 +5,11 @@ import os
 from collections.abc import Sequence
 
 from hearth import __version__
-from hearth.api.admin import SandboxRow, StatusReport
+from hearth.api.admin import SandboxRow, StatusReport, StemReport, StemRow
+from hearth.app.choices import stems_of
 from hearth.app.parts import Parts
 from hearth.settings import Settings
+from hearth.worker.sandboxes.stems import StemStatistics
 
 MB = 1024 * 1024
 
@@ -45,6 +47,7 @@ class View:
             concurrency_max=settings.account_concurrency,
             invokes=parts.worker.invokes,
             log_lines_lost=parts.logs.lines_lost,
+            stems=_stem_report(stems_of(parts.backend)),
         )
 
     def rows(self) -> Sequence[SandboxRow]:
@@ -67,3 +70,20 @@ class View:
                 )
             )
         return rows
+
+
+def _stem_report(seen: StemStatistics) -> StemReport:
+    return StemReport(
+        kinds=[
+            StemRow(account=k.account, runtime=k.runtime, ready=k.ready, wanted=k.wanted)
+            for k in seen.kinds
+        ],
+        taken=seen.taken,
+        missed=seen.missed,
+        made=seen.made,
+        failed=seen.failed,
+        ended=seen.ended,
+        make_ms=round(seen.make_s * 1000, 2),
+        memory_mb=seen.memory_mb,
+        memory_mb_max=seen.memory_mb_max,
+    )

@@ -9,6 +9,7 @@ from typing import Final
 
 import click
 
+from hearth.api.admin import StemReport
 from hearth.cli import output, run_directory
 from hearth.cli.admin_client import AdminClient
 from hearth.cli.output import Failure, note
@@ -70,11 +71,23 @@ def status(*, state: str | None, as_json: bool) -> None:
             ("sandbox", report.sandbox),
             ("functions", str(report.functions)),
             ("sandboxes", f"{report.sandboxes} ({report.sandboxes_busy} busy)"),
+            *_stems(report.stems),
             ("concurrency", f"{report.concurrency_used} of {report.concurrency_max}"),
             ("invokes", str(report.invokes)),
             *([("log lines lost", str(report.log_lines_lost))] if report.log_lines_lost else []),
         ]
     )
+
+
+def _stems(stems: StemReport) -> list[tuple[str, str]]:
+    """Sandboxes that wait, launched, for a function: how many, and how often that was enough."""
+    if not stems.kinds:
+        return []
+    ready = sum(kind.ready for kind in stems.kinds)
+    wanted = sum(kind.wanted for kind in stems.kinds)
+    starts = stems.taken + stems.missed
+    memory = f"{stems.memory_mb} of {stems.memory_mb_max} MB"
+    return [("stems", f"{ready} of {wanted} ready, {memory}; {stems.taken} of {starts} starts")]
 
 
 @click.command()
@@ -88,10 +101,13 @@ def ps(*, state: str | None, as_json: bool) -> None:
       hearth ps
       watch -n1 hearth ps
     """
-    rows = AdminClient(read_state(state)).sandboxes()
+    client = AdminClient(read_state(state))
+    rows = client.sandboxes()
     if as_json:
         output.show_json(rows)
         return
+    for kind in client.status().stems.kinds:
+        note(f"{kind.ready} launched and waiting for {kind.runtime} of account {kind.account}.")
     if not rows:
         note("No sandbox runs: none was needed yet, or all were idle for long enough to end.")
         return

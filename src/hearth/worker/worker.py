@@ -6,7 +6,7 @@ Placement asks it to start and stop sandboxes; the front end sends it payloads d
 import asyncio
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -17,6 +17,7 @@ from hearth.model.errors import InitFailed, InternalFailure
 from hearth.model.functions import FunctionVersion, Initialization
 from hearth.model.ids import SandboxId, WorkerId
 from hearth.model.invocations import Invocation, InvokeResult
+from hearth.model.isolation import is_strict
 from hearth.model.launch import EntryPointInvalid, RuntimePlan
 from hearth.model.layers import without_covered
 from hearth.model.logs import LogGroup, stream_name
@@ -96,13 +97,16 @@ class Worker:
         capacity: "Capacity",
         clock: Clock,
         jobs: Jobs,
+        tags_of: Callable[[FunctionVersion], Mapping[str, str]] = lambda function: function.tags,
     ) -> None:
+        """`tags_of` tells those of a version's function, as they are now."""
         self.id = id_
         self._backend = backend
         self._runtimes = runtimes
         self._code = code
         self._logs = logs
         self._capacity = capacity
+        self._tags_of = tags_of
         self._clock = clock
         self._jobs = jobs
         self.invokes = 0
@@ -142,14 +146,17 @@ class Worker:
             plan = await self._runtimes.plan(function, code, layers)
         except EntryPointInvalid as error:
             refusal = Failure("error", "Runtime.InvalidEntrypoint", str(error))
-        spec = SandboxSpec(sandbox=sandbox, memory_mb=function.memory_mb, tmp_mb=function.tmp_mb)
+        kind = self._kind(function, plan)
+        spec = SandboxSpec(
+            sandbox=sandbox, memory_mb=function.memory_mb, tmp_mb=function.tmp_mb, kind=kind
+        )
         made = await self._backend.create(spec)
         group, stream = self._log_place(function)
         if plan is None:
             launch = Launch(program=None, refusal=refusal)
         else:
-            opt = _laid(layers)
-            program = _program(made, function, plan, Trees(code, opt), stream)
+            trees = Trees(code, _laid(layers))
+            program = replace(_program(made, function, plan, trees, stream), zygote=kind)
             environment = extension_variables(function, program.environment)
             extensions = await asyncio.to_thread(find_extensions, made, program.mounts, environment)
             launch = Launch(program=program, init_line=plan.init_line, extensions=extensions)
@@ -163,6 +170,12 @@ class Worker:
         shared_by = "" if group == own else function.key.name
         unique = secrets.token_hex(16)
         return group, stream_name(self._clock.utc(), function.version, unique, shared_by)
+
+    def _kind(self, function: FunctionVersion, plan: RuntimePlan | None) -> ZygoteKind | None:
+        """None: its programs are executed."""
+        if plan is None or not plan.may_be_forked or is_strict(self._tags_of(function)):
+            return None
+        return zygote_kind(function.key.account, plan)
 
     async def _layers(self, function: FunctionVersion) -> list[Path]:
         """The trees to be laid over one another, the lowest first."""
@@ -298,19 +311,28 @@ def _program(
     )
     extra = {name: _placed(text, places) for name, text in plan.variables.items()}
     argv = tuple(_placed(text, places) for text in plan.argv)
-    kind = ZygoteKind(
-        tenant=function.key.account,
-        command=argv[:-1],
-        script=argv[-1],
-        environment=tuple(sorted(common(place, extra).items())),
-        mounts=tuple(shared),
-    )
     return Program(
         argv=(*argv, opt) if plan.is_told_opt and opt != OPT else argv,
         environment=variables(function, place, Credentials.fresh(), stream, extra),
         working_directory=places["task"],
         mounts=(*own, *shared),
-        zygote=kind if plan.may_be_forked else None,
+    )
+
+
+def zygote_kind(account: str, plan: RuntimePlan) -> ZygoteKind:
+    """From what a function of the account may be forked; where there is a mount namespace, else
+    nobody asks. The same for all functions of a runtime, and known before any sandbox is."""
+    places = {"task": TASK, "opt": OPT, "runtime": RUNTIME, "lang": LANG}
+    place = Place(api_address="", task=TASK, opt=OPT, runtime=RUNTIME, lang=LANG, tmp="/tmp")
+    extra = {name: _placed(text, places) for name, text in plan.variables.items()}
+    argv = tuple(_placed(text, places) for text in plan.argv)
+    directories = ((plan.runtime_directory, RUNTIME), (plan.lang_directory, LANG))
+    return ZygoteKind(
+        tenant=account,
+        command=argv[:-1],
+        script=argv[-1],
+        environment=tuple(sorted(common(place, extra).items())),
+        mounts=tuple(Mount(source, where) for source, where in directories if source is not None),
     )
 
 

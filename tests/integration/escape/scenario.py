@@ -1,8 +1,8 @@
 """Runs the hostile program in a sandbox, as whoever runs this; prints one JSON object.
 
-`scenario.py DIRECTORY BACKEND`: a private, empty directory; bubblewrap, zygote, or an OCI runtime.
-Standard library and hearth only, so that it also runs where pytest cannot be imported. `inside` is
-what the program reports, `outside` is what the host sees of it.
+`scenario.py DIRECTORY BACKEND`: a private, empty directory; bubblewrap, zygote, stem, or an OCI
+runtime. Standard library and hearth only, so that it also runs where pytest cannot be imported.
+`inside` is what the program reports, `outside` is what the host sees of it.
 """
 
 import asyncio
@@ -34,6 +34,7 @@ KIND = ZygoteKind(tenant="test", command=COMMAND, script=None, environment=(), m
 BACKENDS: dict[str, Callable[..., BubblewrapBackend]] = {
     "bubblewrap": BubblewrapBackend,
     "zygote": ZygoteBackend,
+    "stem": ZygoteBackend,
     **{name: partial(OciBackend, runtime=name) for name in ("runc", "crun", "runsc")},
 }
 TMP_MB = 32
@@ -68,28 +69,29 @@ async def report(directory: Path, kind: str) -> dict[str, Any]:
         if not capabilities.usable:
             return {"capabilities": dataclasses.asdict(capabilities)}
         try:
+            stems = 2 if kind == "stem" else 0
             if isinstance(backend, ZygoteBackend):
-                assert await backend.prepare(KIND), "no zygote could be made"
+                assert await backend.prepare(KIND, stems), "no zygote could be made"
             with targets(directory, marker) as reachable:
                 reachable["own kernel"] = kind == "runsc"
-                found = await attack(backend, directory, reachable)
+                found = await attack(backend, kind, directory, reachable)
             if isinstance(backend, ZygoteBackend):
-                assert backend.forked == 2
+                assert (backend.forked, backend.stems().taken) == ((2, 0) if stems == 0 else (0, 2))
         finally:
             await backend.close()
     return {"capabilities": dataclasses.asdict(capabilities), "targets": reachable, **found}
 
 
 async def attack(
-    backend: BubblewrapBackend, directory: Path, reachable: dict[str, Any]
+    backend: BubblewrapBackend, kind: str, directory: Path, reachable: dict[str, Any]
 ) -> dict[str, Any]:
-    neighbour = await backend.create(spec("neighbour"))
+    neighbour = await backend.create(spec("neighbour", kind))
     hiding = "open('/tmp/neighbours', 'w'); import time; time.sleep(60)"
     others = await neighbour.start(program(hiding, [], ()))
     code = directory / "code"
     code.mkdir()
     (code / "hostile.py").write_bytes(Path(__file__).with_name("hostile.py").read_bytes())
-    sandbox = await backend.create(spec("hostile"))
+    sandbox = await backend.create(spec("hostile", kind))
     start = "import runpy; runpy.run_path('/var/task/hostile.py', run_name='__main__')"
     mount = Mount(code, "/var/task")
     channels = await sandbox.start(program(start, [json.dumps(reachable)], (mount,)))
@@ -107,8 +109,9 @@ async def attack(
     return {"inside": json.loads(said or "{}"), "outside": outside, "errors": errors.decode()}
 
 
-def spec(name: str) -> SandboxSpec:
-    return SandboxSpec(sandbox=SandboxId(name), memory_mb=256, tmp_mb=TMP_MB, processes_max=64)
+def spec(name: str, kind: str) -> SandboxSpec:
+    stem = KIND if kind == "stem" else None
+    return SandboxSpec(sandbox=SandboxId(name), memory_mb=256, tmp_mb=TMP_MB, kind=stem)
 
 
 def program(code: str, arguments: list[str], mounts: tuple[Mount, ...]) -> Program:

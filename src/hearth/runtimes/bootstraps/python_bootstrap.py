@@ -29,7 +29,16 @@ def preload() -> None:
     for name in ("latin-1", "idna"):
         codecs.lookup(name)
     _make_builtins()
-    _rehearse(bootstrap, LambdaRuntimeClient, runtime_client)
+    _rehearse(bootstrap, LambdaRuntimeClient, runtime_client, _REHEARSALS)
+
+
+def warm() -> None:
+    """Use what the first invoke will use: the first touch of a page, in a fork, copies it."""
+    import runtime_client
+    from awslambdaric import bootstrap
+    from awslambdaric.lambda_runtime_client import LambdaRuntimeClient
+
+    _rehearse(bootstrap, LambdaRuntimeClient, runtime_client, times=2)
 
 
 def main() -> None:
@@ -63,7 +72,7 @@ def _make_builtins() -> None:
     builtins.help = _sitebuiltins._Helper()  # noqa: SLF001
 
 
-def _rehearse(bootstrap, client_class, transport) -> None:  # type: ignore[no-untyped-def]
+def _rehearse(bootstrap, client_class, transport, times) -> None:  # type: ignore[no-untyped-def]
     """A few invokes of a handler that does nothing, over a pair of sockets."""
     import _socket
 
@@ -77,7 +86,7 @@ def _rehearse(bootstrap, client_class, transport) -> None:  # type: ignore[no-un
     )
     client = client_class("127.0.0.1:9", False)
     transport._connection._socket = ours  # noqa: SLF001
-    for _ in range(_REHEARSALS):
+    for _ in range(times):
         theirs.send(answer)
         event = client.wait_next_invocation()
         bootstrap.handle_event_request(

@@ -18,7 +18,7 @@ from hearth.base.jobs import Jobs
 from hearth.base.log import Log
 from hearth.model.ids import SandboxId
 from hearth.worker import limits
-from hearth.worker.limits.contract import MB, Bounds, Cell, Limits
+from hearth.worker.limits.contract import MB, Cell, Limits
 from hearth.worker.limits.find import find_limits
 from hearth.worker.limits.watch import MemoryWatch
 from hearth.worker.sandboxes import diagnosis, messages
@@ -33,6 +33,7 @@ from hearth.worker.sandboxes.contract import (
 )
 from hearth.worker.sandboxes.launcher import Launcher
 from hearth.worker.sandboxes.messages import BoxOrder, CreateOrder, ExitEvent, Opened, OpenOrder
+from hearth.worker.sandboxes.orders import bounds
 from hearth.worker.sandboxes.outputs import read_to_end
 from hearth.worker.sandboxes.uids import Uids
 
@@ -171,17 +172,18 @@ class BubblewrapBackend:
 
     def _limit(self, spec: SandboxSpec, box: int, tmp: int) -> Cell:
         assert self._limits is not None, "create() before open(), or after close()"
-        bounds = Bounds(
-            memory_bytes=spec.memory_mb * MB + self._memory_bytes_beside,
-            tmp_bytes=spec.tmp_mb * MB,
-            processes_max=spec.processes_max + self._threads_beside,
+        own = bounds(spec)
+        within = replace(
+            own,
+            memory_bytes=own.memory_bytes + self._memory_bytes_beside,
+            processes_max=own.processes_max + self._threads_beside,
         )
 
         def tmp_used() -> int:
             seen = os.fstatvfs(tmp)
             return (seen.f_blocks - seen.f_bfree) * seen.f_frsize
 
-        return self._limits.create(str(box), bounds, tmp_used)
+        return self._limits.create(str(box), within, tmp_used)
 
     async def _launched(self) -> Launcher:
         """The launcher; a new one if it has died. Raises SandboxFailed."""

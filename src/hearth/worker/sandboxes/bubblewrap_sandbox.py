@@ -11,12 +11,11 @@ import signal
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from hearth.base.log import Log
 from hearth.model.ids import SandboxId
-from hearth.worker.limits.contract import Cell
+from hearth.worker.limits.contract import MB, Cell
 from hearth.worker.limits.watch import MemoryWatch
 from hearth.worker.sandboxes import messages
 from hearth.worker.sandboxes.contract import (
@@ -28,10 +27,20 @@ from hearth.worker.sandboxes.contract import (
     SandboxFailed,
     SandboxSpec,
     Usage,
+    ZygoteKind,
+    own_mounts,
 )
 from hearth.worker.sandboxes.host_api import HostApi
-from hearth.worker.sandboxes.launcher import Launcher
-from hearth.worker.sandboxes.messages import API_HOST, API_PORT, BoxOrder, ExitEvent, StartOrder
+from hearth.worker.sandboxes.launcher import Answer, Launcher
+from hearth.worker.sandboxes.messages import (
+    API_HOST,
+    API_PORT,
+    BindOrder,
+    BoxOrder,
+    ExitEvent,
+    StartOrder,
+)
+from hearth.worker.sandboxes.orders import bounds, check, mount_order, name_resolution
 from hearth.worker.sandboxes.outputs import read_to_end
 
 log = Log("sandboxes")
@@ -42,6 +51,7 @@ _MEMLOCK_BYTES: Final = 64 << 10  # Lambda's
 # Not 0: with 0 a core dump still goes to a handler that the host's core_pattern pipes it to, which
 # runs as the host's root. 1 is the value at which the kernel dumps nothing at all.
 _CORE_BYTES: Final = 1
+_NOTHING: Final = Program(argv=(), environment={}, working_directory="/", mounts=())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +71,18 @@ class Resources:
     on_destroyed: Callable[[], None]
 
 
+@dataclass(frozen=True, slots=True)
+class _Stem:
+    kind: ZygoteKind
+    pid: int
+    channels: Channels
+
+    def close(self) -> None:
+        self.channels.api.close()
+        os.close(self.channels.stdout)
+        os.close(self.channels.stderr)
+
+
 class BubblewrapSandbox:
     """See contract.Sandbox."""
 
@@ -70,6 +92,10 @@ class BubblewrapSandbox:
         self._spec = spec
         self._own = resources
         self._host_api = HostApi() if spec.network == "host" else None
+        self._stem: _Stem | None = None
+        self._has_other_tmp = False
+        """Than that with which it was made."""
+        self._cpu_mb: int | None = None
         self._run = 0
         self._ended: asyncio.Future[Exit] | None = None
         self._oom_kills_before = 0
@@ -91,9 +117,12 @@ class BubblewrapSandbox:
         return mount.destination
 
     async def start(self, program: Program) -> Channels:
-        if self._is_destroyed or self._is_running():
+        stem, self._stem = self._stem, None
+        if self._is_destroyed or (self._is_running() and stem is None):
             raise SandboxFailed("the sandbox is destroyed, or runs a program already")
-        _check(program)
+        check(program)
+        if stem is not None and await self._bind(program, stem):
+            return stem.channels
         fork = self._own.fork_from(program, self._spec)
         if fork is not None:
             number, rest = fork
@@ -106,6 +135,62 @@ class BubblewrapSandbox:
                 log.warning("not forked, but executed", sandbox=self.id, error=error)
         return await self._start(self._order(program, None))
 
+    async def launch_stem(self, zygote: int, kind: ZygoteKind) -> None:
+        """Make all of the sandbox, and have a program wait in it that may become any of this kind.
+        The next start() tells it what it is. Raises SandboxFailed."""
+        order = self._order(_NOTHING, zygote, is_stem=True)
+        self._own.cell.give_way(gives_way=True)
+        try:
+            answer = await self._launch(order)
+        finally:
+            self._own.cell.give_way(gives_way=False)
+        api, stdout, stderr = answer.fds
+        channels = Channels(socket.socket(fileno=api), stdout, stderr)
+        self._stem = _Stem(kind, answer.content["pid"], channels)
+
+    @property
+    def is_waiting_stem(self) -> bool:
+        return self._stem is not None and self._is_running()
+
+    def adopt(self, spec: SandboxSpec) -> None:
+        """A stem is given away: as this. Raises OSError."""
+        if (spec.memory_mb, spec.tmp_mb) != (self._spec.memory_mb, self._spec.tmp_mb):
+            self._own.cell.rebound(bounds(spec))
+        self._has_other_tmp = spec.tmp_mb != self._spec.tmp_mb
+        self._spec = spec
+
+    async def _bind(self, program: Program, stem: "_Stem") -> bool:
+        """Tell the stem. False if that did not work: then there is nothing left of it."""
+        kills = self._kills
+        try:
+            order = self._bind_order(program, stem)
+            self._watch(stem.pid)
+            await self._own.launcher.ask(messages.BIND, order)
+        except BaseException as error:
+            stem.close()
+            await self._kill()
+            is_ours = isinstance(error, SandboxFailed) and kills == self._kills
+            if not is_ours or not self._own.launcher.is_alive:
+                raise
+            log.warning("a stem was of no use", sandbox=self.id, error=error)
+            return False
+        return True
+
+    def _bind_order(self, program: Program, stem: "_Stem") -> BindOrder:
+        """Raises SandboxFailed."""
+        mounts = own_mounts(program)
+        if mounts is None or program.zygote != stem.kind or not self._is_running():
+            raise SandboxFailed("the stem has ended, or was made for other programs")
+        return BindOrder(
+            box=self._own.box,
+            argv=list(program.argv),
+            environment=dict(program.environment),
+            working_directory=program.working_directory,
+            mounts=[mount_order(mount) for mount in mounts],
+            tmp_bytes=self._tmp_bytes(),
+            rlimits=list(map(list, self._own.cell.entry.rlimits)),
+        )
+
     async def try_fork(self, zygote: int, program: Program) -> None:
         """Fork it, and wait for its end. Raises SandboxFailed if it could not be, or failed."""
         channels = await self._start(self._order(program, zygote))
@@ -116,22 +201,28 @@ class BubblewrapSandbox:
             raise SandboxFailed(said.decode(errors="replace").strip() or f"{exit_}")
 
     async def _start(self, order: StartOrder) -> Channels:
+        answer = await self._launch(order)
+        fds = answer.fds
+        self._watch(answer.content["pid"])
+        api = self._host_api.hand_out() if self._host_api else socket.socket(fileno=fds.pop(0))
+        stdout, stderr = fds
+        return Channels(api, stdout, stderr)
+
+    async def _launch(self, order: StartOrder) -> Answer:
         self._run = order.run
         self._ended = asyncio.get_running_loop().create_future()
         self._is_over_memory = False
         self._oom_kills_before = self._oom_kills()
         try:
-            answer = await self._own.launcher.ask(messages.START, order)
+            return await self._own.launcher.ask(messages.START, order)
         except SandboxFailed:
             await self._kill()  # the half-made child, if there is one
             raise
-        fds = answer.fds
+
+    def _watch(self, pid: int) -> None:
         if self._is_running():  # else it has ended already
-            self._own.cell.began(answer.content["pid"])
+            self._own.cell.began(pid)
             self._own.watch.add(self._own.cell, self._over_memory)
-        api = self._host_api.hand_out() if self._host_api else socket.socket(fileno=fds.pop(0))
-        stdout, stderr = fds
-        return Channels(api, stdout, stderr)
 
     async def wait(self) -> Exit:
         if self._ended is None:
@@ -179,6 +270,9 @@ class BubblewrapSandbox:
             if self._is_destroyed:
                 return
             await self.kill()
+            if self._stem is not None:
+                self._stem.close()
+                self._stem = None
             await self._tell(messages.DESTROY)
             await self._own.cell.remove()
             self._is_destroyed = True
@@ -188,7 +282,9 @@ class BubblewrapSandbox:
             self._own.on_destroyed()
 
     def limit_cpu(self, memory_mb: int | None) -> None:
-        self._own.cell.limit_cpu(memory_mb)
+        if memory_mb != self._cpu_mb:
+            self._own.cell.limit_cpu(memory_mb)
+            self._cpu_mb = memory_mb
 
     def usage(self) -> Usage:
         seen = self._own.cell.usage()
@@ -260,7 +356,7 @@ class BubblewrapSandbox:
         self._thaw_anyhow()
         self._own.launcher.tell(messages.KILL, BoxOrder(box=self._own.box))
 
-    def _order(self, program: Program, zygote: int | None) -> StartOrder:
+    def _order(self, program: Program, zygote: int | None, *, is_stem: bool = False) -> StartOrder:
         entry = self._own.cell.entry
         own_network = self._spec.network == "none"
         return StartOrder(
@@ -271,16 +367,21 @@ class BubblewrapSandbox:
             working_directory=program.working_directory,
             mounts=[mount_order(mount) for mount in program.mounts],
             own_network=own_network,
-            host_files=[] if own_network else _name_resolution(),
+            host_files=[] if own_network else name_resolution(),
             uid=self._own.uid,
             cgroup_tasks=list(entry.cgroup_tasks),
             cgroup_directory=entry.cgroup_directory,
-            rlimits=[*self._rlimits(), *map(list, entry.rlimits)],
+            rlimits=[*self._rlimits(), *map(list, () if is_stem else entry.rlimits)],
             processes_in_namespace=entry.processes_in_namespace,
             zygote=zygote,
             runtime=self._own.runtime,
             root_uid=self._own.root_uid,
+            tmp_bytes=self._tmp_bytes(),
+            is_stem=is_stem,
         )
+
+    def _tmp_bytes(self) -> int | None:
+        return self._spec.tmp_mb * MB if self._has_other_tmp else None
 
     def _rlimits(self) -> list[list[int]]:
         return [
@@ -288,27 +389,3 @@ class BubblewrapSandbox:
             [resource.RLIMIT_CORE, _CORE_BYTES],
             [resource.RLIMIT_MEMLOCK, _MEMLOCK_BYTES],
         ]
-
-
-def mount_order(mount: Mount) -> list[str]:
-    """See StartOrder.mounts. Resolved, because the launcher sees the host below a directory: a
-    link would mislead."""
-    below = [str(directory.resolve()) for directory in mount.below]
-    return [str(mount.source.resolve()), mount.destination, *below]
-
-
-def _check(program: Program) -> None:
-    """Raises SandboxFailed for what no program can be given."""
-    texts = [*program.argv, *program.environment, *program.environment.values()]
-    texts += [program.working_directory, *(mount.destination for mount in program.mounts)]
-    if not program.argv or any("\0" in text for text in texts):
-        raise SandboxFailed("a program without arguments, or with a zero byte in them")
-    if any(not name or "=" in name for name in program.environment):
-        raise SandboxFailed("an environment variable without a usable name")
-
-
-def _name_resolution() -> list[list[str]]:
-    """The host's files that say how names are resolved, for a program in the host's network."""
-    names = ("resolv.conf", "hosts")
-    paths = [(Path("/etc", name).resolve(), f"/etc/{name}") for name in names]
-    return [[str(source), target] for source, target in paths if source.is_file()]

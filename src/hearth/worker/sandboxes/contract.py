@@ -9,9 +9,8 @@
     sandbox.destroy()                        nothing is left: processes, mounts, cgroups, files
 
 A sandbox serves one function version of one account for all its life. Every implementation
-passes tests/contract/test_sandboxes.py. Later implementations add prepared sandboxes (stem
-cells), forks and snapshots behind the same verbs: `create` may hand out one that was launched
-long before.
+passes tests/contract/test_sandboxes.py. `create` may hand out one that was launched long before
+(a stem, which nobody has had), and `start` may only tell it what it is for.
 """
 
 import socket
@@ -19,11 +18,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 from hearth.model.ids import SandboxId
 
 Network = Literal["none", "host"]
+PROCESSES_MAX: Final = 1024
+FILES_MAX: Final = 1024
+_OWN_PLACES: Final = ("/var/task", "/opt")
+"""Where a program may have mounts that its zygote has not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,8 +37,10 @@ class SandboxSpec:
     memory_mb: int
     tmp_mb: int
     network: Network = "none"
-    processes_max: int = 1024
-    files_max: int = 1024
+    processes_max: int = PROCESSES_MAX
+    files_max: int = FILES_MAX
+    kind: "ZygoteKind | None" = None
+    """What is to run in it, if that is known: a backend may have one prepared for such."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +66,9 @@ class ZygoteKind:
     """Whose it is. Two accounts never share one: its children have all of its memory."""
     command: tuple[str, ...]
     script: str | None
-    """Must define main(), which runs the program, and may define preload(), which loads what
-    every program needs. None: nothing is preloaded."""
+    """Must define main(), which runs the program. May define preload(), which loads what every
+    program needs, and warm(), which uses it: in a fork, before a function is known for it.
+    None: nothing is preloaded."""
     environment: tuple[tuple[str, str], ...]
     """No secrets."""
     mounts: tuple[Mount, ...]
@@ -80,6 +86,18 @@ class Program:
     mounts: tuple[Mount, ...]
     zygote: ZygoteKind | None = None
     """What it may be forked from, by a backend that has such; the others execute it."""
+
+
+def own_mounts(program: Program) -> tuple[Mount, ...] | None:
+    """What a program needs mounted beside what a zygote of its kind has; None if it cannot be a
+    fork of one."""
+    kind = program.zygote
+    if kind is None:
+        return None
+    own = tuple(mount for mount in program.mounts if mount not in kind.mounts)
+    if len(own) + len(kind.mounts) != len(program.mounts):
+        return None
+    return own if all(mount.destination in _OWN_PLACES for mount in own) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,7 +48,9 @@ from hearth.worker.sandboxes.stage import (
     HOST,
     MOUNTS_MAX,
     Stage,
+    box_directory,
     enter_own_namespaces,
+    resize_tmpfs,
     sandbox_uids,
 )
 
@@ -102,6 +104,7 @@ class Launcher:
             messages.DESTROY: self._destroy,
             messages.ZYGOTE: self._zygotes.make,
             messages.RETIRE: self._zygotes.retire,
+            messages.BIND: self._zygotes.bind,
         }
 
     def open(self, order: OpenOrder) -> None:
@@ -186,6 +189,8 @@ class Launcher:
         order = StartOrder(**content)
         if self._runs(order.box):
             raise OSError(0, "a program already runs in the sandbox")
+        if order.tmp_bytes is not None:
+            resize_tmpfs(box_directory(order.box), order.tmp_bytes)
         if order.zygote is not None:
             self._zygotes.start(number, order)
             return

@@ -6,6 +6,7 @@
     zygote -> launcher   the pid that it forked: a child of ours, see zygote_process.py
     launcher -> init     the order, and descriptors of mounts and cgroups: now we can kill it
     init -> launcher     its descriptors, for the worker; in the end, how the program ended
+    worker -> launcher   BIND: what a stem is for, see launcher_binds.py
 
 The zygote is told nothing of the order: all that it has ever heard is in the memory of those that
 it forks later. And as the fork waits for its order, there is no moment
@@ -22,14 +23,16 @@ from pathlib import Path
 from typing import Any
 
 from hearth.worker.sandboxes import linux, messages, wire
+from hearth.worker.sandboxes.launcher_binds import Binder, detached
 from hearth.worker.sandboxes.messages import (
+    BindOrder,
     ExitEvent,
     RetireOrder,
     StartOrder,
     ZygoteOrder,
 )
 from hearth.worker.sandboxes.stage import BOXES, HOST, SECCOMP, Stage, host_directory, shown
-from hearth.worker.sandboxes.zygote_root import READ_ONLY, Parts, fork_zygote
+from hearth.worker.sandboxes.zygote_root import Parts, fork_zygote
 
 
 @dataclass(slots=True, kw_only=True)
@@ -62,6 +65,8 @@ class Born:
     """What init told of the program's end."""
     is_killed: bool = False
     waiting: list[int] = field(default_factory=list)
+    namespace: int | None = None
+    """The mount namespace of a stem that is not bound yet."""
 
 
 class Zygotes:
@@ -78,6 +83,7 @@ class Zygotes:
         self._selector = selector
         self._stage = stage
         self._uids = uids
+        self._binder = Binder()
         self._zygotes: dict[int, Zygote] = {}
         self._born: dict[int, Born] = {}
         self._strays: dict[int, int] = {}
@@ -96,8 +102,8 @@ class Zygotes:
     def make(self, number: int, content: dict[str, Any]) -> None:
         """Raises OSError."""
         order = ZygoteOrder(**content)
-        trees = [_detached(shown(mount)) for mount in order.mounts]
-        sources = _detached(
+        trees = [detached(shown(mount)) for mount in order.mounts]
+        sources = detached(
             linux.open_tree(host_directory(str(Path(__file__).resolve().parents[3])))
         )
         parts = Parts(
@@ -214,11 +220,21 @@ class Zygotes:
     def _gather(self, order: StartOrder, fds: list[int]) -> None:
         """Appends to `fds`, which the caller closes, in the order of zygote_child.Order."""
         fds.append(linux.open_tree(f"{BOXES}/{order.box}"))
-        fds.extend(_detached(shown(mount)) for mount in order.mounts)
+        fds.extend(detached(shown(mount)) for mount in order.mounts)
         tasks = list(order.cgroup_tasks)
         if order.cgroup_directory is not None:
             tasks.append(f"{order.cgroup_directory}/cgroup.procs")
         fds.extend(os.open(HOST + path, os.O_WRONLY | os.O_CLOEXEC) for path in tasks)
+
+    def bind(self, number: int, content: dict[str, Any]) -> None:
+        """Tell a stem what it is for. Raises OSError."""
+        order = BindOrder(**content)
+        born = self._born.get(order.box)
+        if born is None or born.namespace is None:
+            raise OSError(0, "there is no such stem")
+        namespace, born.namespace = born.namespace, None
+        self._binder.bind(order, namespace, born.status)
+        self._answer(number, {"answer": {}})
 
     def kill(self, number: int, box: int) -> None:
         born = self._born[box]
@@ -266,6 +282,8 @@ class Zygotes:
                 self._selector.unregister(born.status)
                 born.status.close()
             elif "answer" in message:
+                if born.order.is_stem:
+                    born.namespace = fds.pop(0)
                 self._answer_start(born, fds)
             elif "error" in message:
                 self._answer(born.number, {"error": message["error"]})
@@ -290,6 +308,8 @@ class Zygotes:
         del self._born[born.order.box]
         _close(*born.fds)
         born.fds = []
+        if born.namespace is not None:
+            _close(born.namespace)
         if born.status.fileno() >= 0:
             self._selector.unregister(born.status)
             born.status.close()
@@ -358,19 +378,10 @@ def _for_init(order: StartOrder) -> dict[str, Any]:
         "working_directory": order.working_directory,
         "mounts": [mount[1] for mount in order.mounts],
         "uid": order.uid,
+        "is_stem": order.is_stem,
         "rlimits": order.rlimits,
         "processes_in_namespace": order.processes_in_namespace,
     }
-
-
-def _detached(tree: int) -> int:
-    """The detached mount, made read-only; closed if that fails. Raises OSError."""
-    try:
-        linux.restrict_mount(tree, READ_ONLY)
-    except OSError:
-        os.close(tree)
-        raise
-    return tree
 
 
 def _receive_now(control: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:

@@ -23,6 +23,7 @@ DESTROY: Final = "destroy"
 OPEN: Final = "open"
 ZYGOTE: Final = "zygote"
 RETIRE: Final = "retire"
+BIND: Final = "bind"
 
 EXITED: Final = "exit"
 ZYGOTE_GONE: Final = "zygote-gone"
@@ -92,6 +93,26 @@ class StartOrder:
     """Not None: a container of the OCI runtime of this name."""
     root_uid: int | None = None
     """For a container: the host's uid for root inside, where `uid` is the program's."""
+    tmp_bytes: int | None = None
+    """As in BindOrder."""
+    is_stem: bool = False
+    """Answered when the sandbox is complete and its program waits; BIND tells what it is for. Then
+    `argv`, `environment`, `working_directory` and `mounts` say nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BindOrder:
+    """What a stem waits for; it gets one, ever."""
+
+    box: int
+    argv: list[str]
+    environment: dict[str, str]
+    working_directory: str
+    mounts: list[list[str]]
+    """Those that its zygote lacks."""
+    tmp_bytes: int | None
+    """The size of its /tmp, if that is not what it was made with."""
+    rlimits: list[list[int]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -149,11 +149,9 @@ class Stage:
         """Mount the box's /tmp; an open descriptor of it is returned. Raises OSError."""
         box = _box(order.box)
         box.mkdir(mode=0o700)
-        # Without nr_inodes, empty files could eat the kernel's memory. One for 16 KiB, as on ext4.
-        inodes = max(4096, order.tmp_bytes >> 14)
         owner = "" if order.uid is None else f",uid={order.uid},gid={order.uid}"
         try:
-            _mount_tmpfs(str(box), f"mode=1777,size={order.tmp_bytes},nr_inodes={inodes}{owner}")
+            _mount_tmpfs(str(box), f"mode=1777,{_size(order.tmp_bytes)}{owner}")
         except OSError:
             box.rmdir()
             raise
@@ -252,8 +250,22 @@ def shown(mount: list[str]) -> int:
             os.close(directory)
 
 
+def box_directory(number: int) -> str:
+    return f"{BOXES}/{number}"
+
+
+def resize_tmpfs(target: str, size: int) -> None:
+    flags = linux.MS_REMOUNT | linux.MS_NOSUID | linux.MS_NODEV
+    linux.mount(None, target, None, flags, _size(size))
+
+
+def _size(size: int) -> str:
+    """Without nr_inodes, empty files could eat the kernel's memory. One for 16 KiB, as on ext4."""
+    return f"size={size},nr_inodes={max(4096, size >> 14)}"
+
+
 def _box(number: int) -> Path:
-    return Path(BOXES, str(number))
+    return Path(box_directory(number))
 
 
 def _mount_tmpfs(target: str, options: str) -> None:

@@ -4,20 +4,24 @@ bubblewrap's backend, with one more way to start a program: one that says what i
 from (Program.zygote) is forked, into a sandbox that is made in the fork; see zygote_child.py. What
 has no such kind, needs the host's network, or comes before its zygote is ready, is executed by
 bubblewrap. Limits, uids, /tmp, kills and ends are the same.
+
+Forks are also made before they are needed (*stems*, stems.py): a start only tells one of them what
+it is for.
 """
 
 import asyncio
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from hearth.base.clock import Clock
 from hearth.base.jobs import Jobs
 from hearth.model.ids import SandboxId
 from hearth.worker.sandboxes import messages
 from hearth.worker.sandboxes.bubblewrap import BubblewrapBackend
-from hearth.worker.sandboxes.bubblewrap_sandbox import mount_order
+from hearth.worker.sandboxes.bubblewrap_sandbox import BubblewrapSandbox
 from hearth.worker.sandboxes.contract import (
     Capabilities,
     Mount,
@@ -25,15 +29,20 @@ from hearth.worker.sandboxes.contract import (
     SandboxFailed,
     SandboxSpec,
     ZygoteKind,
+    own_mounts,
 )
 from hearth.worker.sandboxes.messages import RetireOrder, ZygoteOrder
+from hearth.worker.sandboxes.orders import mount_order
+from hearth.worker.sandboxes.stems import Stems, StemStatistics
 from hearth.worker.sandboxes.zygotes import Zygotes
+from hearth.worker.stem_policy import DEFAULT_BOUNDS, StemBounds
 
 _TRIAL: Final = SandboxSpec(sandbox=SandboxId("trial"), memory_mb=128, tmp_mb=1)
 _TRIAL_NUMBER: Final = 0
 _TRIAL_S: Final = 20.0
-_OWN_PLACES: Final = ("/var/task", "/opt")
-"""Where a program may have mounts that its zygote has not."""
+_LOAD: Final = Path("/proc/loadavg")
+_STEM: Final = SandboxSpec(sandbox=SandboxId("stem"), memory_mb=128, tmp_mb=512)
+"""What most functions ask for, so that a bind has to change nothing."""
 
 
 class ZygoteBackend(BubblewrapBackend):
@@ -41,9 +50,17 @@ class ZygoteBackend(BubblewrapBackend):
 
     name = "zygote"
 
-    def __init__(self, instance: str, run_directory: Path, clock: Clock, jobs: Jobs) -> None:
+    def __init__(
+        self,
+        instance: str,
+        run_directory: Path,
+        clock: Clock,
+        jobs: Jobs,
+        stems: StemBounds = DEFAULT_BOUNDS,
+    ) -> None:
         super().__init__(instance, run_directory, clock, jobs)
         self._zygotes = Zygotes(self, clock, jobs)
+        self._stems: Stems[BubblewrapSandbox] = Stems(self, stems, clock, jobs, runnable)
         self._zygote_uids: dict[int, int] = {}
         self.forked = 0
         """How many programs were forked, and not executed."""
@@ -90,14 +107,43 @@ class ZygoteBackend(BubblewrapBackend):
             launcher = await self._launched()
             await launcher.ask(messages.RETIRE, RetireOrder(zygote=number))
 
+    async def create(self, spec: SandboxSpec) -> BubblewrapSandbox:
+        """A stem, if there is one for it."""
+        if spec.kind is not None and spec == replace(_STEM, **_differs(spec)):
+            stem = self._stems.take(spec.kind)
+            if stem is not None:
+                stem.adopt(spec)
+                return stem
+        return await super().create(spec)
+
+    async def make_stem(self, kind: ZygoteKind) -> BubblewrapSandbox | None:
+        """See stems.Maker. Raises SandboxFailed."""
+        number = self._zygotes.find(kind)
+        if number is None:
+            if not await self._zygotes.prepare(kind):
+                return None
+            number = self._zygotes.find(kind)
+            assert number is not None
+        sandbox = await super().create(_STEM)
+        try:
+            await sandbox.launch_stem(number, kind)
+        except BaseException:
+            await sandbox.destroy()
+            raise
+        return sandbox
+
+    def stems(self) -> StemStatistics:
+        return self._stems.statistics()
+
     async def close(self) -> None:
+        await self._stems.close()
         await self._zygotes.close()
         await super().close()
         self._zygote_uids.clear()
 
-    async def prepare(self, kind: ZygoteKind) -> bool:
-        """Have a zygote of this kind ready; False if there can be none."""
-        return await self._zygotes.prepare(kind)
+    async def prepare(self, kind: ZygoteKind, stems: int = 0) -> bool:
+        """Have a zygote of this kind ready, and so many stems; False if there can be none."""
+        return await self._zygotes.prepare(kind) and await self._stems.prepare(kind, stems)
 
     async def make(self, number: int, kind: ZygoteKind) -> None:
         """See zygotes.Maker. Raises SandboxFailed."""
@@ -127,10 +173,8 @@ class ZygoteBackend(BubblewrapBackend):
         kind = program.zygote
         if kind is None or spec.network != "none":
             return None
-        own = tuple(mount for mount in program.mounts if mount not in kind.mounts)
-        if len(own) + len(kind.mounts) != len(program.mounts):
-            return None
-        if any(mount.destination not in _OWN_PLACES for mount in own):
+        own = own_mounts(program)
+        if own is None:
             return None
         number = self._zygotes.find(kind)
         if number is None:
@@ -147,3 +191,15 @@ class ZygoteBackend(BubblewrapBackend):
         for number in list(self._zygote_uids):
             self._zygote_gone(number)
         super()._lost()
+
+
+def _differs(spec: SandboxSpec) -> dict[str, Any]:
+    """In what a sandbox may differ from the stem that it is made of."""
+    names = ("sandbox", "memory_mb", "tmp_mb", "kind")
+    return {name: getattr(spec, name) for name in names}
+
+
+def runnable() -> float:
+    """How many processes want a CPU, for each that there is."""
+    wanting = int(_LOAD.read_text(encoding="ascii").split()[3].partition("/")[0])
+    return wanting / len(os.sched_getaffinity(0))

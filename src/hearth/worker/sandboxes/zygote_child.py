@@ -12,6 +12,8 @@ program will ever be:
 5. no capabilities, no new privileges, the seccomp filter; all descriptors but our own closed;
 6. the worker gets its descriptors, then init forks.
 
+A *stem* is such a sandbox without a function: it is forked before one is known, and told later.
+
 What forks of one process share, and what is done about it: docs/decisions/0013-zygotes.md.
 """
 
@@ -24,7 +26,7 @@ import sys
 import threading
 import time
 from types import ModuleType
-from typing import Any, Callable, Final, NamedTuple, NoReturn  # noqa: UP035 - imports less
+from typing import Any, Callable, Final, NamedTuple, NoReturn, Sequence  # noqa: UP035 - imports less
 
 from hearth.worker.sandboxes import confine, jail_steps, linux, wire
 
@@ -81,9 +83,9 @@ def enter(status: socket.socket, config: Config, *, is_in_cgroup: bool) -> Run:
         if is_in_cgroup:
             order.tasks.clear()
         fds = make_sandbox(order, config, status)
-        wire.send(status, {"answer": True}, tuple(fds))
-        for fd in fds:
-            os.close(fd)
+        if content["is_stem"]:
+            return split_stem(fds, config, status)
+        hand_out(fds, status)
         return split(order, config, status)
     except BaseException as error:  # noqa: BLE001 - whatever it is, nothing else may run here
         if os.getpid() == 1:
@@ -93,8 +95,15 @@ def enter(status: socket.socket, config: Config, *, is_in_cgroup: bool) -> Run:
         os._exit(1)
 
 
+def hand_out(fds: "list[int]", status: socket.socket) -> None:
+    wire.send(status, {"answer": True}, tuple(fds))
+    for fd in fds:
+        os.close(fd)
+
+
 def make_sandbox(order: Order, config: Config, status: socket.socket) -> "list[int]":
-    """Steps 1 to 5; the descriptors for the worker are returned. Raises OSError."""
+    """Steps 1 to 5; the descriptors for the worker are returned, and before them, for the launcher,
+    the mount namespace of a stem, which is to get its code later. Raises OSError."""
     content = order.content
     confine.set_dumpable(dumpable=True)  # or files below /proc/self are not ours
     for tasks in order.tasks:
@@ -102,6 +111,8 @@ def make_sandbox(order: Order, config: Config, status: socket.socket) -> "list[i
     linux.unshare(linux.CLONE_NEWCGROUP)
     for_worker = [jail_steps.listen()]
     arrange_mounts(order, config)
+    if content["is_stem"]:
+        for_worker.insert(0, os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC))
     jail_steps.go_first_when_memory_runs_out()
     linux.set_host_name(jail_steps.HOSTNAME)
     for_worker += jail_steps.connect_outputs()
@@ -162,19 +173,48 @@ def make_read_only(place: str) -> None:
 
 
 def split(order: Order, config: Config, status: socket.socket) -> Run:
-    content = order.content
-    # PWD: as bubblewrap, and Lambda, do.
-    environment = {**content["environment"], "PWD": content["working_directory"]}
-    why = why_executed(config, content["argv"], content["environment"])
+    failing = split_off_program(status)
+    status.close()
+    return run_as(order.content, config, failing)
+
+
+def split_stem(fds: "list[int]", config: Config, status: socket.socket) -> Run:
+    """The program does beforehand what it can without knowing what it is for, and touches the
+    pages that it will need: the first touch of each copies it. Then it waits for the one message
+    that says what it is for, in a sandbox that is as closed as it will ever be."""
+    failing = split_off_program(status, fds)
+    warm = getattr(config.module, "warm", None)
+    if warm is not None:
+        warm()
+    hand_out(fds, status)
+    content, _ = wire.receive(status)
+    if content is None:
+        os._exit(1)
+    status.close()
+    jail_steps.limit(content["rlimits"])
+    os.chdir(content["working_directory"])
+    return run_as(content, config, failing)
+
+
+def split_off_program(status: socket.socket, fds: "Sequence[int]" = ()) -> int:
+    """Init stays in here, without `fds`. The program comes out, with the descriptor on which it
+    is to write if it could not be executed."""
     failed, failing = os.pipe2(os.O_CLOEXEC)
     confine.set_dumpable(dumpable=False)  # nobody looks into init
     program = os.fork()
     if program:
-        os.close(failing)
+        for fd in (*fds, failing):
+            os.close(fd)
         wait_as_init(program, status, failed)
-    status.close()
     os.close(failed)
     confine.set_dumpable(dumpable=True)
+    return failing
+
+
+def run_as(content: "dict[str, Any]", config: Config, failing: int) -> Run:
+    # PWD: as bubblewrap, and Lambda, do.
+    environment = {**content["environment"], "PWD": content["working_directory"]}
+    why = why_executed(config, content["argv"], content["environment"])
     if why is not None:
         execute(content["argv"], environment, failing)
     os.close(failing)

@@ -1,0 +1,38 @@
+"""How is what the worker knows said in an order to the launcher? And what cannot be said at all?"""
+
+from pathlib import Path
+
+from hearth.worker.limits.contract import MB, Bounds
+from hearth.worker.sandboxes.contract import Mount, Program, SandboxFailed, SandboxSpec
+
+
+def mount_order(mount: Mount) -> list[str]:
+    """See StartOrder.mounts. Resolved, because the launcher sees the host below a directory: a
+    link would mislead."""
+    below = [str(directory.resolve()) for directory in mount.below]
+    return [str(mount.source.resolve()), mount.destination, *below]
+
+
+def bounds(spec: SandboxSpec) -> Bounds:
+    return Bounds(
+        memory_bytes=spec.memory_mb * MB,
+        tmp_bytes=spec.tmp_mb * MB,
+        processes_max=spec.processes_max,
+    )
+
+
+def check(program: Program) -> None:
+    """Raises SandboxFailed for what no program can be given."""
+    texts = [*program.argv, *program.environment, *program.environment.values()]
+    texts += [program.working_directory, *(mount.destination for mount in program.mounts)]
+    if not program.argv or any("\0" in text for text in texts):
+        raise SandboxFailed("a program without arguments, or with a zero byte in them")
+    if any(not name or "=" in name for name in program.environment):
+        raise SandboxFailed("an environment variable without a usable name")
+
+
+def name_resolution() -> list[list[str]]:
+    """The host's files that say how names are resolved, for a program in the host's network."""
+    names = ("resolv.conf", "hosts")
+    paths = [(Path("/etc", name).resolve(), f"/etc/{name}") for name in names]
+    return [[str(source), target] for source, target in paths if source.is_file()]
