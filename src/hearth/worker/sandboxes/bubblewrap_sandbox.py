@@ -261,9 +261,11 @@ class BubblewrapSandbox:
 
     async def _kill(self) -> None:
         self.thaw()  # what is frozen does not die everywhere
+        meant = self._ended
         if self._is_running():
             await self._tell(messages.KILL)
-        self._end(_KILLED)  # does nothing if the exit was told, as it is for all that ran
+        if self._ended is meant:  # else it has ended, and a start has not waited for us
+            self._end(_KILLED)  # does nothing if the exit was told, as it is for all that ran
 
     async def destroy(self) -> None:
         async with self._destroying:
