@@ -12,7 +12,9 @@ from contextlib import asynccontextmanager
 from enum import Enum
 from typing import Self
 
+from hearth.base.clock import Clock, SystemClock
 from hearth.engine.contract import (
+    KEEPS_ALL,
     CaughtUp,
     Change,
     Conflict,
@@ -21,8 +23,11 @@ from hearth.engine.contract import (
     EngineUnavailable,
     Entry,
     KeyValue,
+    Queue,
+    QueueKind,
 )
 from hearth.engine.keys import check_bucket, check_key, check_prefix, check_value, matches
+from hearth.engine.memory_queue import MemoryQueue
 
 
 class Outage(Enum):
@@ -37,9 +42,11 @@ class Outage(Enum):
 class MemoryEngine:
     """Buckets in memory. Set `outage` to see how callers take it."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock | None = None) -> None:
         self.outage = Outage.NONE
         self._buckets: dict[str, MemoryKeyValue] = {}
+        self._queues: dict[str, MemoryQueue] = {}
+        self._clock = clock or SystemClock()
 
     async def bucket(self, name: str) -> KeyValue:
         check_bucket(name)
@@ -48,9 +55,21 @@ class MemoryEngine:
         await self.receive()
         return bucket
 
+    async def queue(self, name: str, kind: QueueKind = KEEPS_ALL) -> Queue:
+        check_bucket(name)
+        await self.send()
+        queue = self._queues.setdefault(name, MemoryQueue(self, kind, self._clock))
+        await self.receive()
+        return queue
+
     async def probe(self) -> None:
         await self.send()
         await self.receive()
+
+    def check_writable(self) -> None:
+        """Raises EngineTakesNoWrites."""
+        if self.outage is Outage.NO_WRITES:
+            raise EngineTakesNoWrites("the disk is full")
 
     async def send(self) -> None:
         """A request travels. Raises EngineUnavailable if it does not arrive."""
@@ -129,8 +148,7 @@ class MemoryKeyValue:
             raise Conflict(key)
 
     async def _write(self, change: Entry | Deleted) -> int:
-        if self._engine.outage is Outage.NO_WRITES:
-            raise EngineTakesNoWrites("the disk is full")
+        self._engine.check_writable()
         self._last.pop(change.key, None)
         self._last[change.key] = change
         self._revision = change.revision

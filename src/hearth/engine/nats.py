@@ -8,7 +8,7 @@ Sources: https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/A
 docs/decisions/0003-engine.md.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Self
 
@@ -16,15 +16,19 @@ from nats.js import api
 from nats.js.errors import APIError, BadRequestError, NotFoundError
 
 from hearth.engine.contract import (
+    KEEPS_ALL,
     VALUE_BYTES_MAX,
     Change,
     Conflict,
     EngineUnavailable,
     Entry,
     KeyValue,
+    Queue,
+    QueueKind,
 )
 from hearth.engine.keys import check_bucket, check_key, check_prefix, check_value
 from hearth.engine.nats_connection import Connection
+from hearth.engine.nats_queue import STREAM_PREFIX, NatsQueue, queue_config, trial_of
 from hearth.engine.nats_watch import DELETION, Watch, is_deletion
 from hearth.engine.write_gate import WriteGate
 
@@ -48,6 +52,7 @@ class NatsEngine:
         """Shut by whoever finds out, with `probe`, that writes fail."""
         self._replicas = replicas
         self._watches: set[Watch] = set()
+        self._listeners: list[Callable[[], None]] = []
         self._connection = Connection(deadline_s, on_change=self._doubt_watches)
 
     @classmethod
@@ -80,6 +85,16 @@ class NatsEngine:
         """Raises RuntimeError if a stream of that name is no bucket of ours."""
         return await self._bucket(name)
 
+    async def queue(self, name: str, kind: QueueKind = KEEPS_ALL) -> Queue:
+        check_bucket(name)
+        stream = f"{STREAM_PREFIX}{name}"
+        await self._connection.call(
+            f"STREAM.CREATE.{stream}", queue_config(name, kind, self._replicas)
+        )
+        queue = NatsQueue(self._connection, self.publish, name)
+        self._listeners.append(queue.doubt)
+        return queue
+
     async def probe(self) -> None:
         """Also writes to the streams that are under suspicion, past the gate."""
         await self._bucket(PROBE_BUCKET)
@@ -89,6 +104,9 @@ class NatsEngine:
         if found is None or (found.seq or 0) < written:
             raise EngineUnavailable("what was written cannot be read back")
         for suspect in self.gate.suspects:
+            if suspect.startswith(STREAM_PREFIX):
+                await self._store(suspect, *trial_of(suspect))
+                continue
             # The deletion of a key that never was: no reader takes it for anything.
             subject = f"$KV.{suspect.removeprefix('KV_')}.{PROBE_KEY}"
             await self._store(suspect, subject, b"", DELETION)
@@ -162,6 +180,8 @@ class NatsEngine:
     def _doubt_watches(self) -> None:
         for watch in self._watches:
             watch.doubt()
+        for doubt in self._listeners:
+            doubt()
 
 
 class NatsKeyValue:

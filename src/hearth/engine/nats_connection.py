@@ -5,6 +5,7 @@ and no answer came, its outcome is unknown and it is never sent again.
 """
 
 import asyncio
+import json
 import secrets
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -135,6 +136,25 @@ class Connection:
             raise
         except (TimeoutError, OSError, nats.errors.Error) as error:
             raise EngineUnavailable("the engine did not answer") from (unheard or error)
+
+    async def call(self, name: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Ask JetStream's API, in its own words. Raises APIError or EngineUnavailable."""
+
+        async def request() -> dict[str, Any]:
+            try:
+                reply = await self.client.request(
+                    f"$JS.API.{name}",
+                    json.dumps(body or {}).encode(),
+                    timeout=self._deadline_s,
+                )
+            except nats.errors.NoRespondersError as error:
+                raise ServiceUnavailableError from error
+            answer: dict[str, Any] = json.loads(reply.data)
+            if "error" in answer:
+                APIError.from_error(answer["error"])
+            return answer
+
+        return await self.ask(request)
 
     def _renew(self) -> None:
         self.client = Client()

@@ -71,6 +71,8 @@ class AsyncEvent:
     """Runs that ended in an error of the function."""
     throttles: int = 0
     """In a row: refusals by limits or by a system that could not run it. Never counted."""
+    incarnation: str = ""
+    """Made anew by each redrive: what is written for it then is no repetition."""
 
     @property
     def qualifier(self) -> str | None:
