@@ -234,7 +234,7 @@ def test_more_messages_than_one_pull_asks_for_all_come(play: Play) -> None:
             for number in range(40):
                 tasks.create_task(queue.publish(f"new.{number}", b"x", f"id{number}"))
         async with queue.consume("one", "new") as consumer:
-            seen = set()
+            seen: set[int] = set()
             while len(seen) < 40:
                 for some in await consumer.take(7):
                     assert some.sequence not in seen

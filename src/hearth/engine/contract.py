@@ -166,6 +166,10 @@ class Queue(Protocol):
         """The first message under `prefix` with a sequence above `after`."""
         ...
 
+    async def last(self) -> int:
+        """The highest sequence so far; 0 if nothing was ever written."""
+        ...
+
     async def remove(self, sequence: int) -> bool:
         """Whether it was there."""
         ...

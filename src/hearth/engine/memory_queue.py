@@ -84,13 +84,11 @@ class MemoryQueue:
     async def consume(self, name: str, prefix: str) -> AsyncIterator[Consumer]:
         check_bucket(name)
         check_key(prefix)
-        await self._engine.send()
         for other, reader in self._readers.items():
             is_apart = not matches(prefix, reader.prefix) and not matches(reader.prefix, prefix)
             if other != name and not is_apart:
                 raise EngineUnavailable("the engine refused a request")
         reader = self._readers[name] = _Reader(prefix)
-        await self._engine.receive()
         try:
             yield _MemoryConsumer(self, reader)
         finally:
@@ -122,6 +120,11 @@ class MemoryQueue:
                 return Stored(message.key, message.sequence, message.body, message.due_ms)
         await self._engine.receive()
         return None
+
+    async def last(self) -> int:
+        await self._engine.send()
+        await self._engine.receive()
+        return self._last
 
     async def remove(self, sequence: int) -> bool:
         await self._engine.send()

@@ -88,16 +88,17 @@ class NatsConsumer:
         self._queue: asyncio.Queue[Msg | None] = asyncio.Queue()  # bounded by what is asked for
         self._ready: deque[Taken] = deque()
         self._asked = 0
-        self._is_lost = False  # the server may not have the consumer any more
+        self._is_lost = True  # the server does not have the consumer, or may have lost it
 
     async def open(self) -> None:
-        """Raises EngineUnavailable."""
-        client = self._connection.client
-        self._subscription = await client.subscribe(self._inbox, cb=self._queue.put)
+        """The first `take` makes the consumer. Raises EngineUnavailable if the connection is
+        closed."""
         try:
-            await self._make()
-        except APIError as error:
-            raise EngineUnavailable(f"consumer {self._name} could not be made") from error
+            self._subscription = await self._connection.client.subscribe(
+                self._inbox, cb=self._queue.put
+            )
+        except nats.errors.Error as error:
+            raise EngineUnavailable("the connection to the engine was closed") from error
 
     async def close(self) -> None:
         """What was taken and not acknowledged goes back. The consumer is removed."""

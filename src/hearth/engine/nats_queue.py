@@ -113,6 +113,9 @@ class NatsQueue:
         state = (await self._call(f"STREAM.INFO.{self._stream}"))["state"]
         return QueueSize(int(state["messages"]), int(state["bytes"]))
 
+    async def last(self) -> int:
+        return int((await self._call(f"STREAM.INFO.{self._stream}"))["state"]["last_seq"])
+
     async def next(self, prefix: str, after: int = 0) -> Stored | None:
         check_prefix(prefix)
         found = [

@@ -84,6 +84,9 @@ class LaneWindow:
     def refused(self, now_s: float, wait_s: float) -> None:
         """One was not run. If others run, the end of one of them is the time to try again."""
         self.running -= 1
+        self.pause(now_s, wait_s)
+
+    def pause(self, now_s: float, wait_s: float) -> None:
         self._is_growing_fast = False
         self._successes = 0
         self.window = max(1, min(self.window, self.running))

@@ -3,8 +3,8 @@
     before an attempt   too old, reserved concurrency 0        -> settled without a run
     after an attempt    answered                               -> Success
                         an error of the function               -> again after 1, then 2 minutes
-                        a throttle, or a system that failed    -> again after 1 s, doubling to 5 min,
-                                                                  not counted, until it is too old
+                        a throttle, or a system that failed    -> again after 1 s, doubling to
+                                                                  5 min, not counted, until too old
                         what no attempt can run                -> RetriesExhausted
 
 An event that would be too old at its next attempt after an error of the function is settled at
