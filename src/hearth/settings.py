@@ -86,6 +86,8 @@ class Settings:
     log_group_mb: int
     stream_mb_per_s: float
     """0: no limit."""
+    async_queue_mb: int
+    """For asynchronous events that wait, on disk."""
     log_level: str
     region: str
     nats_server: Path | None
@@ -331,6 +333,14 @@ OPTIONS: Final = (
         read=options.rate,
         metavar="MB/S",
         help="How fast a streamed response may go after its first 6 MB; 0: as fast as it can.",
+    ),
+    Option(
+        field="async_queue_mb",
+        flag="--async-queue-mb",
+        default="8192",
+        read=options.whole(1, 16_384),
+        metavar="N",
+        help="How many MB of asynchronous events may wait; more are refused.",
     ),
     Option(
         field="log_level",

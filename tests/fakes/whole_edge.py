@@ -33,6 +33,7 @@ from hearth.api.operations import (
     event_invoke,
     function_urls,
     functions,
+    invoke_async,
     layers,
     permissions,
     provisioned,
@@ -85,6 +86,9 @@ class Echo:
         return InvokeResult(payload=call.payload, executed_version="$LATEST")
 
     def dry_run(self, call: InvokeCall) -> None:
+        self.calls.append(call)
+
+    async def accept(self, call: InvokeCall) -> None:
         self.calls.append(call)
 
 
@@ -145,12 +149,13 @@ async def whole_edge(directory: Path, *more: Operation) -> "AsyncIterator[WholeE
         documents = Documents(kv, plane.replica, plane.jobs, new_id)
         plane.functions.aliases.forget = documents.delete_qualified
         invoker = Echo()
-        invoke = InvokeHandler(invoker, HandClock())
+        invoke = InvokeHandler(invoker, HandClock(), invoker.accept)
         logs = LogStore(directory / "logs", plane.functions.clock, plane.jobs)
         edge = Edge(
             SERVICES,
             (
                 *operations(plane, documents, new_id),
+                *invoke_async.operations(invoker.accept),
                 *log_operations(logs, plane.functions.clock),
                 *more,
             ),

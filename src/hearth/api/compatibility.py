@@ -17,7 +17,6 @@ _REFUSED: Final = (
     "keys, durable configuration, tenancy and capacity "
     "providers are refused by name unless they only repeat the default"
 )
-_NO_EVENTS: Final = "it takes effect with asynchronous invokes, which are not supported yet"
 _NO_SIGNER: Final = (
     "signatures cannot be verified, as AWS Signer's profiles live at AWS: all code counts as "
     "unsigned, which Enforce refuses and Warn logs"
@@ -53,6 +52,7 @@ LAMBDA: Final[Mapping[str, Support]] = MappingProxyType(
             "GetPolicy",
             "GetProvisionedConcurrencyConfig",
             "GetRuntimeManagementConfig",
+            "InvokeAsync",
             "ListAliases",
             "ListCodeSigningConfigs",
             "ListFunctionEventInvokeConfigs",
@@ -80,9 +80,7 @@ LAMBDA: Final[Mapping[str, Support]] = MappingProxyType(
             "UpdateFunctionCode",
         ),
         **works_but("TenantId is refused by name", "InvokeWithResponseStream"),
-        **works_but(
-            "InvocationType Event, TenantId and DurableExecutionName are refused by name", "Invoke"
-        ),
+        **works_but("TenantId and DurableExecutionName are refused by name", "Invoke"),
         **works_but(
             "only Auto is accepted: a runtime is this machine's interpreter, and an old build "
             "cannot be kept for one function",
@@ -95,7 +93,7 @@ LAMBDA: Final[Mapping[str, Support]] = MappingProxyType(
             "PutResourcePolicy",
         ),
         **works_but(
-            f"{_NO_EVENTS}; destinations other than functions are checked by form, not asked",
+            "destinations other than functions are checked by form, not asked",
             "PutFunctionEventInvokeConfig",
             "UpdateFunctionEventInvokeConfig",
         ),
@@ -113,7 +111,6 @@ LAMBDA: Final[Mapping[str, Support]] = MappingProxyType(
             "UpdateFunctionUrlConfig",
         ),
         **unsupported("function URLs", "CreateFunctionUrlConfig"),
-        **unsupported("asynchronous invokes", "InvokeAsync"),
         **unsupported(
             "event source mappings",
             "CreateEventSourceMapping",

@@ -11,12 +11,13 @@ Invoke takes a shorter way (`invoke.py`). Whatever happens, the client gets one 
 of its protocol, and never a traceback: what is not a ServiceError is logged, once, here.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Protocol
 
 from hearth.api.invoke import (
     DRY_RUN,
+    EVENT,
     InvokeHandler,
     arguments_from_members,
     fast_arguments,
@@ -65,6 +66,8 @@ INVOKE: Final = ("lambda", "Invoke")
 INVOKE_STREAM: Final = ("lambda", "InvokeWithResponseStream")
 INVALID_MEMBERS: Final[Mapping[str, type[ServiceError]]] = {"logs": LogsInvalidParameter}
 """What a service calls members that break the model's constraints, if not ValidationException."""
+
+RunInvoke = Callable[[InvokeCall], Awaitable[Answer]]
 
 log = Log("api")
 
@@ -200,15 +203,14 @@ class Edge:
         if arguments.invocation_type == DRY_RUN:
             answer = handler.dry_run(call)
             exchange.responder.send(answer.status, answer.headers, answer.body)
-        else:
-            self._jobs.spawn(self._finish_invoke(handler, exchange, call), name="invoke")
+            return
+        run = handler.accept if arguments.invocation_type == EVENT else handler.run
+        self._jobs.spawn(self._finish_invoke(run, exchange, call), name="invoke")
 
-    async def _finish_invoke(
-        self, handler: InvokeHandler, exchange: Exchange, call: InvokeCall
-    ) -> None:
+    async def _finish_invoke(self, run: RunInvoke, exchange: Exchange, call: InvokeCall) -> None:
         """The client may leave meanwhile: the function runs on, and the answer goes nowhere."""
         try:
-            answer = await handler.run(call)
+            answer = await run(call)
             exchange.responder.send(answer.status, answer.headers, answer.body)
         except Exception as error:  # noqa: BLE001 -- the last place that can answer
             self._answer_error(exchange, error)

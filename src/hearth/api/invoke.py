@@ -4,6 +4,7 @@
       -> None                 anything unusual: the edge decodes by the model, which finds the words
     InvokeHandler.prepare     what no model says: sizes, JSON, client context
     InvokeHandler.run         one await, then the answer's headers
+    InvokeHandler.accept      the same for an event, which waits for the disk and not for its run
 
 An empty payload reaches the function as `{}`, as AWS does for a call without a payload.
 Source: https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html
@@ -11,7 +12,7 @@ Source: https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html
 
 import base64
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
 from typing import Any, ClassVar, Final, NamedTuple, Protocol
 from urllib.parse import parse_qsl, unquote
@@ -79,6 +80,10 @@ class Invoker(Protocol):
         ...
 
 
+Accept = Callable[[InvokeCall], Awaitable[None]]
+"""Put an event on disk; app.py supplies it. Raises ServiceError."""
+
+
 def is_invoke(request: HttpRequest) -> bool:
     """A cheap guess: whether this is Invoke, or is to be refused as such."""
     return (
@@ -140,20 +145,21 @@ def arguments_from_members(members: Mapping[str, Any]) -> InvokeArguments:
 class InvokeHandler:
     """From arguments to an answer."""
 
-    def __init__(self, invoker: Invoker, clock: Clock) -> None:
+    def __init__(self, invoker: Invoker, clock: Clock, accept: Accept) -> None:
         self._invoker = invoker
         self._clock = clock
+        self._accept = accept
 
     def prepare(
         self, arguments: InvokeArguments, request: HttpRequest, caller: Caller, request_id: str
     ) -> InvokeCall:
-        """Raises RequestEntityTooLarge, InvalidRequestContent or NotImplementedHere."""
+        """Raises RequestEntityTooLarge or InvalidRequestContent."""
         payload = arguments.payload
         check_size(len(payload), arguments.invocation_type)
         context = arguments.client_context
         if payload:
             check_payload(payload)
-        call = InvokeCall(
+        return InvokeCall(
             caller=caller,
             reference=arguments.reference,
             qualifier=arguments.qualifier,
@@ -163,11 +169,6 @@ class InvokeHandler:
             request=RequestId(request_id),
             trace_id=self._trace_id(request.headers.get("x-amzn-trace-id"), request_id),
         )
-        if arguments.invocation_type == EVENT:
-            raise NotImplementedHere(
-                "Hearth does not support asynchronous invocation (InvocationType=Event) yet."
-            )
-        return call
 
     def dry_run(self, call: InvokeCall) -> Answer:
         """Raises what the invoke would."""
@@ -177,6 +178,16 @@ class InvokeHandler:
     async def invoke(self, call: InvokeCall) -> InvokeResult:
         """The bare result. Raises ServiceError when the function was not run."""
         return await self._invoker.invoke(call)
+
+    async def accept(self, call: InvokeCall) -> Answer:
+        """The event is on disk. Raises ServiceError when it was not accepted."""
+        await self._accept(call)
+        headers: Headers = [
+            (REQUEST_ID_HEADER, call.request),
+            ("x-amzn-Remapped-Content-Length", "0"),
+            ("X-Amzn-Trace-Id", call.trace_id or ""),
+        ]
+        return Answer(202, headers, b"")
 
     async def run(self, call: InvokeCall) -> Answer:
         """Raises ServiceError when the function was not run."""

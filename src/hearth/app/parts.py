@@ -16,6 +16,8 @@ from hearth.counting.counter import Counter
 from hearth.engine.contract import KeyValue
 from hearth.engine.health import EngineHealth
 from hearth.engine.server import EmbeddedServer
+from hearth.events.path import EventPath
+from hearth.events.tally import Tally
 from hearth.frontend.invoke import Invoker
 from hearth.logs.store import LogStore
 from hearth.model.endpoints import Endpoints
@@ -50,6 +52,8 @@ class Parts:
     reserved: ReservedConcurrency
     provisioned: ProvisionedConcurrency
     invoker: Invoker
+    events: EventPath
+    tally: Tally
     endpoints: Endpoints
 
 

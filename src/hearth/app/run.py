@@ -21,7 +21,15 @@ from hearth.api.edge import SERVICES, Edge
 from hearth.api.invoke import InvokeHandler
 from hearth.api.invoke_stream import StreamInvokeHandler
 from hearth.api.keys import KeyFile
-from hearth.api.operations import account, aliases, concurrency, provisioned, sts, versions
+from hearth.api.operations import (
+    account,
+    aliases,
+    concurrency,
+    invoke_async,
+    provisioned,
+    sts,
+    versions,
+)
 from hearth.api.operations.logs import log_operations
 from hearth.api.shapes import load_service
 from hearth.api.sigv4 import OpenAuth, SigV4Verifier
@@ -39,6 +47,7 @@ from hearth.app.choices import (
     refuse_unusable,
     stream_rate,
 )
+from hearth.app.event_path import EventOwners, open_events, run_events
 from hearth.app.parts import Doors, Parts
 from hearth.app.retirement import Retirement
 from hearth.app.s3 import open_s3
@@ -68,6 +77,7 @@ from hearth.engine.nats import NatsEngine
 from hearth.engine.room import measure
 from hearth.engine.server import EmbeddedServer, ServerStartFailed
 from hearth.engine.server_files import StoreRefused
+from hearth.events.tally import Tally
 from hearth.frontend.invoke import Invoker
 from hearth.frontend.resolve import Catalog
 from hearth.logs.segments import SegmentLimits
@@ -130,7 +140,9 @@ async def _serve(
     try:
         await stop.wait()
         log.info("stopping", in_flight=doors.edge.in_flight)
-        await doors.edge.drain(settings.drain_s)
+        async with asyncio.TaskGroup() as draining:
+            draining.create_task(doors.edge.drain(settings.drain_s))
+            draining.create_task(parts.events.drain(settings.drain_s))
     finally:
         await doors.edge.close()
         await doors.admin.close()
@@ -222,6 +234,17 @@ async def _build(settings: Settings, surroundings: Surroundings, stack: AsyncExi
         secrets.SystemRandom().random,
     )
     s3 = open_s3(settings.endpoints, stack)
+    invoker = Invoker(catalog, counter, manager, workers, clock, TraceIds(clock).new)
+    tally = Tally()
+    events = await open_events(
+        engine,
+        invoker=invoker,
+        owners=EventOwners(replica, documents, reserved.get),
+        meter=tally,
+        clock=clock,
+        settings=settings,
+        stack=stack,
+    )
     return Parts(
         clock=clock,
         jobs=jobs,
@@ -256,7 +279,9 @@ async def _build(settings: Settings, surroundings: Surroundings, stack: AsyncExi
         counter=counter,
         reserved=reserved,
         provisioned=provisioned,
-        invoker=Invoker(catalog, counter, manager, workers, clock, TraceIds(clock).new),
+        invoker=invoker,
+        events=events,
+        tally=tally,
         endpoints=settings.endpoints,
     )
 
@@ -292,6 +317,7 @@ def _loops(settings: Settings, parts: Parts) -> list[tuple[str, Coroutine[Any, A
         ("log-flush", _flush_logs(parts.worker)),
         ("freeze", _freeze_idle(parts.worker, settings.freeze_after_s)),
         ("log-retention", parts.logs.catalog.run_retention()),
+        ("events", run_events(parts.events, parts.replica.ready, parts.documents.ready)),
         ("engine", parts.server.wait_died()),
         ("engine-health", parts.engine_health.run()),
     ]
@@ -329,7 +355,7 @@ async def _open_doors(settings: Settings, parts: Parts, stop: asyncio.Event) -> 
     keys = KeyFile(settings.paths.keys, clock)
     auth = SigV4Verifier(keys, clock) if settings.auth is Auth.SIGV4 else OpenAuth()
     links = downloads.PackageDownloads(secrets.token_bytes(32), parts.packages.path, clock, jobs)
-    invoke = InvokeHandler(parts.invoker, clock)
+    invoke = InvokeHandler(parts.invoker, clock, parts.events.intake.accept)
     rate = stream_rate(settings)
     edge = Edge(
         SERVICES,
@@ -340,6 +366,7 @@ async def _open_doors(settings: Settings, parts: Parts, stop: asyncio.Event) -> 
             *account.operations(parts.functions, parts.counter, parts.layers),
             *concurrency.operations(parts.functions, parts.reserved),
             *provisioned.operations(parts.functions, parts.provisioned),
+            *invoke_async.operations(parts.events.intake.accept),
             *setting_operations(parts, links.link_to),
             *log_operations(parts.logs, clock),
             *sts.OPERATIONS,

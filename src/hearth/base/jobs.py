@@ -54,6 +54,12 @@ class Jobs:
         while self._tasks:
             await asyncio.wait(set(self._tasks))
 
+    async def cancel_all(self) -> None:
+        """End what runs now, and wait for that. More may be spawned later."""
+        for task in (doomed := set(self._tasks)):
+            task.cancel()
+        await asyncio.gather(*doomed, return_exceptions=True)
+
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:

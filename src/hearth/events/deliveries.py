@@ -59,6 +59,7 @@ class Deliveries:
                 await self._jobs.wait_idle()
         except TimeoutError:
             log.info("targets are told again after the next start", n=len(self._in_hand))
+            await self._jobs.cancel_all()
         self._drained.set()
 
     async def _serve(self, partition: int) -> None:

@@ -110,6 +110,7 @@ class Dispatcher:
                 await self._jobs.wait_idle()
         except TimeoutError:
             log.warning("events still run; they run again after the next start", n=self.in_hand)
+            await self._jobs.cancel_all()
         self._drained.set()
 
     # --- where an accepted event goes

@@ -1,148 +1,221 @@
-"""What exactly is a target told about the end of an event? Pure: a Delivery in, bytes out.
+"""How are events written down? As MessagePack, with the payload as it came.
 
-    destination    a record of the whole invocation, as JSON, in the service's envelope
-    dead letter    the event as it came, and three attributes that say what went wrong
-
-Source: https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html; members
-and their order, EventBridge's `source` and `resources`: recorded.
+A record carries the number of its form; one that this Hearth cannot read raises Unreadable.
 """
 
-from collections.abc import Mapping
-from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
-from hearth.model.events import Condition, Delivery, Response, Settlement, TargetKind
+from hearth.model.events import AsyncEvent, Condition, Delivery, Response, Settlement, TargetKind
+from hearth.model.ids import (
+    AccountId,
+    Caller,
+    FunctionKey,
+    FunctionName,
+    FunctionReference,
+    Region,
+    RequestId,
+)
+from hearth.model.invocations import InvokeCall
 
-ERROR_MESSAGE_BYTES_MAX: Final = 1_024
-EVENT_SOURCE: Final = "lambda"
-
-BYTES_MAX: Final = {
-    "lambda": 1_048_576,
-    "sqs": 1_048_576,
-    "sns": 262_144,
-    "eventbridge": 1_048_576,
-}
-"""What each service takes in one message, with its attributes. A bucket takes anything."""
-
-_TEXTS: Final = ("errorMessage", "message", "Message")
-_NO_CHARACTERS: Final = {"\ufffe": "\\ufffe", "\uffff": "\\uffff"}
-"""Queues and topics refuse these two. In JSON they can stand in a string only, escaped as well."""
-
-_check_json: Final = msgspec.json.Decoder(msgspec.Raw).decode
+FORM: Final = 1
 
 
-def body(delivery: Delivery) -> str:
-    """The text of the message."""
-    settlement = delivery.settlement
-    is_dead_letter = delivery.kind is TargetKind.DEAD_LETTER
-    told = settlement.event.call.payload if is_dead_letter else record(settlement)
-    text = told.decode()
-    for character, escaped in _NO_CHARACTERS.items():
-        text = text.replace(character, escaped)
-    return text
+class Unreadable(Exception):
+    """Not a record of this Hearth's."""
 
 
-def record(settlement: Settlement) -> bytes:
-    """The record that a destination gets. Payloads are put in as they are: no number loses a
-    digit, no member its place."""
-    event, response = settlement.event, settlement.response
-    context = {
-        "requestId": event.call.request,
-        "functionArn": settlement.function_arn,
-        "condition": str(settlement.condition),
-        "approximateInvokeCount": settlement.invoke_count,
-    }
-    members = [
-        b'"version":"1.0"',
-        b'"timestamp":' + _json(_timestamp(settlement.settled_ms)),
-        b'"requestContext":' + _json(context),
-        b'"requestPayload":' + event.call.payload,
-    ]
-    if response is not None:
-        members.append(b'"responseContext":' + _json(_response_context(response)))
-        members.append(b'"responsePayload":' + (_as_json(response.payload)))
-    return b"{" + b",".join(members) + b"}"
+class _Event(msgspec.Struct, omit_defaults=True, rename=None):
+    request: str
+    function: tuple[str, str, str]
+    caller: tuple[str, str, str, str]
+    accepted_ms: int
+    payload: bytes
+    form: int = FORM
+    reference: tuple[str, str | None, str | None, str | None] | None = None
+    """None: the function's name alone."""
+    qualifier: str | None = None
+    client_context: str | None = None
+    trace_id: str | None = None
+    attempts: int = 0
+    throttles: int = 0
+    incarnation: str = ""
 
 
-def dead_letter_attributes(settlement: Settlement) -> dict[str, tuple[str, str]]:
-    """Name to data type and value, in the attribute types of SQS and SNS."""
-    code, message = _error(settlement)
-    return {
-        "RequestID": ("String", settlement.event.call.request),
-        "ErrorCode": ("Number", str(code)),
-        "ErrorMessage": ("String", message),
-    }
+class _Response(msgspec.Struct, omit_defaults=True):
+    payload: bytes
+    status_code: int = 200
+    executed_version: str | None = None
+    function_error: str | None = None
 
 
-def detail_type(settlement: Settlement) -> str:
-    outcome = "Success" if settlement.condition is Condition.SUCCESS else "Failure"
-    return f"Lambda Function Invocation Result - {outcome}"
+class _Settlement(msgspec.Struct, omit_defaults=True):
+    event: _Event
+    condition: Condition
+    invoke_count: int
+    settled_ms: int
+    response: _Response | None = None
 
 
-def object_key(settlement: Settlement, unique: str) -> str:
-    """`unique` is a UUID: the same for each try of one delivery, so that it makes one object."""
-    at = datetime.fromtimestamp(settlement.settled_ms / 1000, UTC)
-    name = settlement.event.key.name
-    return f"aws/lambda/async/{name}/{at:%Y/%m/%d}/{at:%Y-%m-%dT%H.%M.%S}-{unique}"
+class _Delivery(msgspec.Struct, omit_defaults=True):
+    """Also what is kept of a dead event, which has no target."""
+
+    settlement: _Settlement
+    target: str | None = None
+    kind: TargetKind = TargetKind.DESTINATION
+    tries: int = 0
 
 
-def _as_json(payload: bytes) -> bytes:
-    """As it is, if it is JSON; a runtime may answer anything, which is a string then."""
-    if not payload:
-        return b"null"
+_encode: Final = msgspec.msgpack.Encoder().encode
+_event: Final = msgspec.msgpack.Decoder(_Event).decode
+_delivery: Final = msgspec.msgpack.Decoder(_Delivery).decode
+
+
+def write_event(event: AsyncEvent) -> bytes:
+    return _encode(_row(event))
+
+
+def read_event(body: bytes) -> AsyncEvent:
+    """Raises Unreadable."""
     try:
-        _check_json(payload)
-        payload.decode()
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return _json(payload.decode(errors="replace"))
-    return payload
+        return _read(_event(body))
+    except msgspec.MsgspecError as error:
+        raise Unreadable("an event in another form") from error
 
 
-def _response_context(response: Response) -> Mapping[str, Any]:
-    context: dict[str, Any] = {"statusCode": response.status_code}
-    if response.executed_version is not None:
-        context["executedVersion"] = response.executed_version
-    if response.function_error is not None:
-        context["functionError"] = response.function_error
-    return context
+def write_delivery(delivery: Delivery) -> bytes:
+    return _encode(
+        _Delivery(
+            _settlement_row(delivery.settlement), delivery.target, delivery.kind, delivery.tries
+        )
+    )
 
 
-def _error(settlement: Settlement) -> tuple[int, str]:
+def read_delivery(body: bytes) -> Delivery:
+    """Raises Unreadable."""
+    settlement, target, kind, tries = _read_delivery(body)
+    if target is None:
+        raise Unreadable("a dead event")
+    return Delivery(settlement=settlement, target=target, kind=kind, tries=tries)
+
+
+def write_dead(dead: Settlement | Delivery) -> bytes:
+    if isinstance(dead, Delivery):
+        return write_delivery(dead)
+    return _encode(_Delivery(_settlement_row(dead)))
+
+
+def read_dead(body: bytes) -> Settlement | Delivery:
+    """A delivery, if its target could not be told. Raises Unreadable."""
+    settlement, target, kind, tries = _read_delivery(body)
+    if target is None:
+        return settlement
+    return Delivery(settlement=settlement, target=target, kind=kind, tries=tries)
+
+
+def _read_delivery(body: bytes) -> tuple[Settlement, str | None, TargetKind, int]:
+    try:
+        row = _delivery(body)
+        return _read_settlement(row.settlement), row.target, row.kind, row.tries
+    except msgspec.MsgspecError as error:
+        raise Unreadable("a settlement in another form") from error
+
+
+def _row(event: AsyncEvent) -> _Event:
+    call = event.call
+    named = call.reference
+    is_plain = named == FunctionReference(event.key.name)
+    return _Event(
+        request=call.request,
+        function=(event.key.account, event.key.region, event.key.name),
+        caller=(
+            call.caller.account,
+            call.caller.region,
+            call.caller.access_key,
+            call.caller.user_arn,
+        ),
+        accepted_ms=event.accepted_ms,
+        payload=call.payload,
+        reference=(
+            None if is_plain else (named.name, named.account, named.region, named.qualifier)
+        ),
+        qualifier=call.qualifier,
+        client_context=call.client_context,
+        trace_id=call.trace_id,
+        attempts=event.attempts,
+        throttles=event.throttles,
+        incarnation=event.incarnation,
+    )
+
+
+def _read(row: _Event) -> AsyncEvent:
+    if row.form != FORM:
+        raise Unreadable(f"form {row.form}")
+    account, region, name = row.function
+    caller = row.caller
+    reference = FunctionReference(FunctionName(name))
+    if row.reference is not None:
+        named, its_account, its_region, qualifier = row.reference
+        reference = FunctionReference(
+            FunctionName(named),
+            None if its_account is None else AccountId(its_account),
+            None if its_region is None else Region(its_region),
+            qualifier,
+        )
+    return AsyncEvent(
+        key=FunctionKey(AccountId(account), Region(region), FunctionName(name)),
+        call=InvokeCall(
+            caller=Caller(AccountId(caller[0]), Region(caller[1]), caller[2], caller[3]),
+            reference=reference,
+            qualifier=row.qualifier,
+            payload=row.payload,
+            client_context=row.client_context,
+            request=RequestId(row.request),
+            trace_id=row.trace_id,
+        ),
+        accepted_ms=row.accepted_ms,
+        attempts=row.attempts,
+        throttles=row.throttles,
+        incarnation=row.incarnation,
+    )
+
+
+def _settlement_row(settlement: Settlement) -> _Settlement:
     response = settlement.response
-    if response is None:  # no attempt was ever made; the words are ours
-        if settlement.condition is Condition.ZERO_RESERVED_CONCURRENCY:
-            return 429, "The function's reserved concurrency is zero."
-        return 500, "The event reached its maximum age before the function could be run."
-    return response.status_code, _shortened(_message(response.payload))
+    return _Settlement(
+        event=_row(settlement.event),
+        condition=settlement.condition,
+        invoke_count=settlement.invoke_count,
+        settled_ms=settlement.settled_ms,
+        response=(
+            None
+            if response is None
+            else _Response(
+                response.payload,
+                response.status_code,
+                response.executed_version,
+                response.function_error,
+            )
+        ),
+    )
 
 
-def _message(payload: bytes) -> str:
-    """What a person would call the error: its message, if it is an error as runtimes make them."""
-    try:
-        decoded = msgspec.json.decode(payload)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        decoded = None
-    if isinstance(decoded, dict):
-        for name in _TEXTS:
-            text = decoded.get(name)
-            if isinstance(text, str) and text:
-                return text
-    return payload.decode(errors="replace") or "Unknown error"  # an attribute must not be empty
-
-
-def _shortened(text: str) -> str:
-    """At most a kilobyte, no half characters, nothing that a message must not hold."""
-    allowed = "".join(c for c in text if c in "\t\n\r" or c >= " ")
-    cut = allowed.encode(errors="replace")[:ERROR_MESSAGE_BYTES_MAX].decode(errors="ignore")
-    return "".join(c for c in cut if c not in "\ufffe\uffff") or "Unknown error"
-
-
-def _timestamp(epoch_ms: int) -> str:
-    at = datetime.fromtimestamp(epoch_ms / 1000, UTC)
-    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _json(value: Any) -> bytes:
-    return msgspec.json.encode(value)
+def _read_settlement(row: _Settlement) -> Settlement:
+    found = row.response
+    return Settlement(
+        event=_read(row.event),
+        condition=row.condition,
+        invoke_count=row.invoke_count,
+        settled_ms=row.settled_ms,
+        response=(
+            None
+            if found is None
+            else Response(
+                payload=found.payload,
+                status_code=found.status_code,
+                executed_version=found.executed_version,
+                function_error=found.function_error,
+            )
+        ),
+    )

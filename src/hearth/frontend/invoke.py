@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from hearth.base.clock import Clock
-from hearth.frontend.lineage import with_run
+from hearth.frontend.lineage import RecursiveInvocation, with_run
 from hearth.frontend.resolve import Functions, resolve
 from hearth.frontend.turns import Lease, Turns
 from hearth.frontend.visit import Visit
@@ -91,6 +91,16 @@ class Invoker:
     def dry_run(self, call: InvokeCall) -> None:
         """Raises what `invoke` would before it counts."""
         resolve(call, self._functions)
+
+    def accept(self, call: InvokeCall) -> FunctionKey:
+        """Which function an event is for. Raises what `invoke` would, but not that it goes round
+        in a loop: its owner hears of that when it is stopped."""
+        try:
+            function, _ = resolve(call, self._functions)
+        except RecursiveInvocation:
+            named, caller = call.reference, call.caller
+            return FunctionKey(named.account or caller.account, caller.region, named.name)
+        return function.key
 
     async def invoke(self, call: InvokeCall) -> InvokeResult:
         """Run it. Its caller shields this from its own cancellation: functions run to the end."""

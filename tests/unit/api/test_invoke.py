@@ -33,6 +33,7 @@ class FakeInvoker:
     def __init__(self, result: InvokeResult | Exception, takes_s: float = 0.0) -> None:
         self.calls: list[InvokeCall] = []
         self.dry_runs: list[InvokeCall] = []
+        self.accepted: list[InvokeCall] = []
         self.finished = 0
         self._result = result
         self._takes_s = takes_s
@@ -47,6 +48,12 @@ class FakeInvoker:
 
     def dry_run(self, call: InvokeCall) -> None:
         self.dry_runs.append(call)
+        if isinstance(self._result, Exception):
+            raise self._result
+
+    async def accept(self, call: InvokeCall) -> None:
+        await asyncio.sleep(self._takes_s)
+        self.accepted.append(call)
         if isinstance(self._result, Exception):
             raise self._result
 
@@ -71,7 +78,7 @@ def play(
                 clock,
                 jobs,
                 request_ids=lambda: REQUEST_ID,
-                invoke=InvokeHandler(invoker, clock),
+                invoke=InvokeHandler(invoker, clock, invoker.accept),
             )
             edge.handle(request, responder)
             await asyncio.sleep(0)
@@ -205,12 +212,22 @@ def test_a_client_that_leaves_does_not_stop_the_function() -> None:
     assert got.body == b""
 
 
-def test_an_event_is_not_supported_yet_and_named() -> None:
-    got = refusal(http_request("POST", PATH, x_amz_invocation_type="Event"))
-    assert got.status == 501
-    assert got.json["message"] == (
-        "Hearth does not support asynchronous invocation (InvocationType=Event) yet."
-    )
+def test_an_event_is_answered_202_with_nothing_but_its_request_id() -> None:
+    invoker = FakeInvoker(result(), takes_s=1.0)
+    got = play(http_request("POST", PATH, body=b"[1]", x_amz_invocation_type="Event"), invoker)
+    assert (got.status, got.body) == (202, b"")
+    assert got.headers["x-amzn-RequestId"] == REQUEST_ID
+    assert "X-Amz-Executed-Version" not in got.headers
+    (call,) = invoker.accepted
+    assert (call.request, call.payload) == (REQUEST_ID, b"[1]")
+    assert not invoker.calls
+
+
+def test_an_event_that_is_not_accepted_is_an_error() -> None:
+    invoker = FakeInvoker(ServiceError("full"))
+    got = play(http_request("POST", PATH, x_amz_invocation_type="Event"), invoker)
+    assert got.status == 500
+    assert got.json["Message"] == "full"
 
 
 @pytest.mark.parametrize(
@@ -327,7 +344,8 @@ def test_errors_of_authentication_are_answered() -> None:
         responder = FakeResponder()
         clock = VirtualClock()
         async with Jobs() as jobs:
-            handler = InvokeHandler(FakeInvoker(result()), clock)
+            invoker = FakeInvoker(result())
+            handler = InvokeHandler(invoker, clock, invoker.accept)
             edge = Edge(SERVICES, (), Refusing(), clock, jobs, lambda: REQUEST_ID, handler)
             edge.handle(http_request("POST", PATH), responder)
         assert responder.status == 500

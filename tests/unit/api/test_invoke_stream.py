@@ -62,6 +62,10 @@ class Invoker:
         self.dry_runs += 1
 
 
+async def nobody_accepts(call: InvokeCall) -> None:
+    raise AssertionError("a streamed invoke is no event")
+
+
 def play(
     script: Script,
     meanwhile: Callable[[FakeResponder], None] = lambda _: None,
@@ -69,7 +73,7 @@ def play(
 ) -> tuple[FakeResponder, Invoker]:
     async def scenario() -> tuple[FakeResponder, Invoker]:
         responder, invoker, clock = FakeResponder(), Invoker(script), VirtualClock()
-        invoke = InvokeHandler(invoker, clock)
+        invoke = InvokeHandler(invoker, clock, nobody_accepts)
         async with Jobs() as jobs:
             edge = Edge(
                 SERVICES,
