@@ -22,6 +22,9 @@ class RuntimePlan:
     may_be_forked: bool = False
     """argv is an interpreter, its options, and a script that a process may load once, by its
     preload(), for many functions of an account; each runs main() in a fork of that process."""
+    may_wait: bool = False
+    """argv is a program that may be executed before a function is known for it, with one argument
+    more: it then gets ready, and waits for that."""
     is_told_opt: bool = False
     """It gets the place of its layers as a last argument where that is not `/opt`."""
     init_line: str = ""

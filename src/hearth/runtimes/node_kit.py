@@ -62,6 +62,19 @@ NEWEST: Final = Client(
 _LAST_WITH_CALLBACKS: Final = 22
 
 
+def is_read_at_start(name: str) -> bool:
+    """Of an environment variable: a Node that has started, and has loaded the client, would not
+    hear of it any more."""
+    return name not in _READ_LATE and name.startswith(_READ_AT_START)
+
+
+_READ_AT_START: Final = (
+    *("NODE_", "NODEJS_", "UV_", "V8_", "ICU_", "LD_", "LC_", "LANG", "GLIBC_", "MALLOC_"),
+    *("OPENSSL_", "SSL_", "AWS_LAMBDA_NODEJS_", "AWS_LAMBDA_RUNTIME_"),
+)
+_READ_LATE: Final = frozenset({"NODE_ENV", "NODE_TLS_REJECT_UNAUTHORIZED", "LANGUAGE"})
+
+
 def client_for(node: Node) -> Client:
     return WITH_CALLBACKS if node.version[0] <= _LAST_WITH_CALLBACKS else NEWEST
 

@@ -135,6 +135,7 @@ class Runtimes:
             },
             runtime_directory=node.kit,
             lang_directory=node.lang,
+            may_wait=not any(node_kit.is_read_at_start(name) for name in function.environment),
             init_line=_init_line(function, f"nodejs:{major}", node),
         )
 
@@ -224,7 +225,7 @@ def _with_wrapper(function: FunctionVersion, plan: RuntimePlan) -> RuntimePlan:
     if not wrapper:
         return plan
     argv = (*_WRAPPER_SHELL, wrapper, *plan.argv)
-    return replace(plan, argv=argv, may_be_forked=False)
+    return replace(plan, argv=argv, may_be_forked=False, may_wait=False)
 
 
 def _plan_provided(runtime: str, code: Path, layers: Sequence[Path]) -> RuntimePlan:

@@ -17,7 +17,7 @@ the recent past; Oakes et al., SOCK (ATC'18), for pools of forked interpreters.
 
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final, TypeVar
@@ -26,6 +26,8 @@ Kind = TypeVar("Kind")
 
 STEM_MB: Final = 5
 """Of memory, all in; measured are 4."""
+WAITING_MB: Final = 40
+"""Of one that was executed and not forked: a Node.js shares nothing with the next one."""
 HISTORY_S: Final = 3600.0
 BURST_S: Final = 3
 RATE_S: Final = 60.0
@@ -99,18 +101,23 @@ def stems_wanted(demand: Demand, make_s: float, floor: int, now_s: float) -> int
     return max(floor, math.ceil(demand.burst(now_s) * HEADROOM + meanwhile))
 
 
-def share(wanted: Mapping[Kind, int], stems_max: int) -> dict[Kind, int]:
-    """How many each may have. In turns, so that one that wants many leaves the others some."""
+def share(
+    wanted: Mapping[Kind, int], stems_max: int, cost: Callable[[Kind], int] = lambda _kind: 1
+) -> dict[Kind, int]:
+    """How many each may have. In turns, so that one that wants many leaves the others some.
+    `cost`: for how many of `stems_max` one of the kind counts."""
     shares = dict.fromkeys(wanted, 0)
     left = stems_max
     while left > 0:
-        hungry = [kind for kind in wanted if shares[kind] < wanted[kind]]
+        hungry = [kind for kind in wanted if shares[kind] < wanted[kind] and cost(kind) <= left]
         if not hungry:
             break
-        each = max(1, min(left // len(hungry), *(wanted[k] - shares[k] for k in hungry)))
-        for kind in hungry[:left]:
-            shares[kind] += each
-            left -= each
+        together = sum(map(cost, hungry))
+        each = max(1, min(left // together, *(wanted[k] - shares[k] for k in hungry)))
+        for kind in hungry:
+            if each * cost(kind) <= left:
+                shares[kind] += each
+                left -= each * cost(kind)
     return shares
 
 

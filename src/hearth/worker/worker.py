@@ -173,7 +173,9 @@ class Worker:
 
     def _kind(self, function: FunctionVersion, plan: RuntimePlan | None) -> ZygoteKind | None:
         """None: its programs are executed."""
-        if plan is None or not plan.may_be_forked or is_strict(self._tags_of(function)):
+        if plan is None or not (plan.may_be_forked or plan.may_wait):
+            return None
+        if is_strict(self._tags_of(function)):
             return None
         return zygote_kind(function.key.account, plan)
 
@@ -329,10 +331,11 @@ def zygote_kind(account: str, plan: RuntimePlan) -> ZygoteKind:
     directories = ((plan.runtime_directory, RUNTIME), (plan.lang_directory, LANG))
     return ZygoteKind(
         tenant=account,
-        command=argv[:-1],
-        script=argv[-1],
+        command=argv if plan.may_wait else argv[:-1],
+        script=None if plan.may_wait else argv[-1],
         environment=tuple(sorted(common(place, extra).items())),
         mounts=tuple(Mount(source, where) for source, where in directories if source is not None),
+        waits=plan.may_wait,
     )
 
 

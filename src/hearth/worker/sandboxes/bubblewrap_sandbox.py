@@ -40,7 +40,13 @@ from hearth.worker.sandboxes.messages import (
     ExitEvent,
     StartOrder,
 )
-from hearth.worker.sandboxes.orders import bounds, check, mount_order, name_resolution
+from hearth.worker.sandboxes.orders import (
+    bounds,
+    check,
+    mount_order,
+    name_resolution,
+    waiting_program,
+)
 from hearth.worker.sandboxes.outputs import read_to_end
 
 log = Log("sandboxes")
@@ -135,10 +141,14 @@ class BubblewrapSandbox:
                 log.warning("not forked, but executed", sandbox=self.id, error=error)
         return await self._start(self._order(program, None))
 
-    async def launch_stem(self, zygote: int, kind: ZygoteKind) -> None:
-        """Make all of the sandbox, and have a program wait in it that may become any of this kind.
-        The next start() tells it what it is. Raises SandboxFailed."""
-        order = self._order(_NOTHING, zygote, is_stem=True)
+    async def launch_stem(self, zygote: int | None, kind: ZygoteKind) -> None:
+        """Make all of the sandbox, and have a program wait in it that may become any of this kind:
+        forked from the zygote, or executed. The next start() tells it what it is.
+
+        Raises SandboxFailed.
+        """
+        waiting = _NOTHING if zygote is not None else waiting_program(kind)
+        order = self._order(waiting, zygote, is_stem=True)
         self._own.cell.give_way(gives_way=True)
         try:
             answer = await self._launch(order)
@@ -147,6 +157,8 @@ class BubblewrapSandbox:
         api, stdout, stderr = answer.fds
         channels = Channels(socket.socket(fileno=api), stdout, stderr)
         self._stem = _Stem(kind, answer.content["pid"], channels)
+        if zygote is None:
+            await self._own.launcher.ask(messages.WAIT, BoxOrder(box=self._own.box))
 
     @property
     def is_waiting_stem(self) -> bool:
@@ -179,7 +191,10 @@ class BubblewrapSandbox:
     def _bind_order(self, program: Program, stem: "_Stem") -> BindOrder:
         """Raises SandboxFailed."""
         mounts = own_mounts(program)
-        if mounts is None or program.zygote != stem.kind or not self._is_running():
+        is_other = program.zygote != stem.kind or (
+            stem.kind.waits and program.argv != stem.kind.command
+        )
+        if mounts is None or is_other or not self._is_running():
             raise SandboxFailed("the stem has ended, or was made for other programs")
         return BindOrder(
             box=self._own.box,

@@ -73,6 +73,10 @@ class ZygoteKind:
     """No secrets."""
     mounts: tuple[Mount, ...]
     """No function's code."""
+    waits: bool = False
+    """Forked from nothing: `command` itself is executed, with one argument more, before anybody
+    knows for which function; see messages.WAIT_ARGUMENT. Programs of the kind have argv
+    `command`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,11 +29,17 @@ from hearth.worker.sandboxes.stage import (
 
 
 def become_sandbox(
-    order: StartOrder, root: Root, parent: int, status: int, block: int | None
+    order: StartOrder,
+    root: Root,
+    parent: int,
+    status: int,
+    block: int | None,
+    channel: int | None = None,
 ) -> tuple[list[int], "Exec"]:
     """Do steps 1 to 4; the caller sends the descriptors to the worker, then calls the Exec.
 
-    `status` and `block` are bubblewrap's json-status and block descriptors. Raises OSError.
+    `status` and `block` are bubblewrap's json-status and block descriptors; `channel` is for a
+    program that waits. Raises OSError.
     """
     for tasks in order.cgroup_tasks:
         jail_steps.write(HOST + tasks, b"0")
@@ -50,6 +56,9 @@ def become_sandbox(
     fds = Fds(seccomp=seccomp, status=status, block=block)
     arguments = _in_memory(bubblewrap_arguments(order, root, fds))
     keep = [fd for fd in (arguments, seccomp, status, block) if fd is not None]
+    if channel is not None:
+        os.dup2(channel, messages.WAIT_FD, inheritable=False)
+        keep.append(messages.WAIT_FD)
     return for_worker, Exec(arguments, keep, order.argv)
 
 

@@ -33,6 +33,7 @@ if __name__ == "__main__":  # executed by path, without site-packages: find our 
 from hearth.worker.sandboxes import jail, linux, messages, stub
 from hearth.worker.sandboxes.arguments import Root
 from hearth.worker.sandboxes.launcher_containers import Containers
+from hearth.worker.sandboxes.launcher_waits import Waits
 from hearth.worker.sandboxes.launcher_zygotes import Zygotes
 from hearth.worker.sandboxes.messages import (
     BoxOrder,
@@ -96,6 +97,7 @@ class Launcher:
         self._selector = selectors.DefaultSelector()
         self._zygotes = Zygotes(control, self._selector, self._stage, uids)
         self._containers = Containers(control, self._selector)
+        self._waits = Waits(control, self._selector)
         self._do: dict[str, Callable[[int, dict[str, Any]], None]] = {
             messages.CREATE: self._create,
             messages.START: self._start,
@@ -104,7 +106,8 @@ class Launcher:
             messages.DESTROY: self._destroy,
             messages.ZYGOTE: self._zygotes.make,
             messages.RETIRE: self._zygotes.retire,
-            messages.BIND: self._zygotes.bind,
+            messages.BIND: self._bind,
+            messages.WAIT: self._waits.wait,
         }
 
     def open(self, order: OpenOrder) -> None:
@@ -201,26 +204,38 @@ class Launcher:
             return
         status, status_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         block_read, block = os.pipe2(os.O_CLOEXEC) if order.processes_in_namespace else (None, None)
+        channel = self._waits.add(order.box).detach() if order.is_stem else None
         try:
             outer = _fork(order.cgroup_directory)
             if outer == 0:
-                self._become(number, order, status_write, block_read)
+                self._become(number, order, (status_write, block_read, channel))
         except OSError:
+            self._waits.forget(order.box)
             _close(status, block)
             raise
         finally:
-            _close(status_write, block_read)
+            _close(status_write, block_read, channel)
         program = Program(order=order, number=number, outer=outer, status=status, block=block)
         self._programs[order.box] = program
         self._selector.register(status, selectors.EVENT_READ, lambda: self._read_status(program))
 
-    def _become(self, number: int, order: StartOrder, status: int, block: int | None) -> NoReturn:
+    def _bind(self, number: int, content: dict[str, Any]) -> None:
+        program = self._programs.get(content["box"])
+        if program is None:
+            self._zygotes.bind(number, content)
+        else:
+            self._waits.bind(number, content, program.inner)
+
+    def _become(
+        self, number: int, order: StartOrder, fds: tuple[int, int | None, int | None]
+    ) -> NoReturn:
         """In the child: turn into the sandbox, answering the worker on the way."""
         try:
             signal.set_wakeup_fd(-1)
             hosts_pid = int(os.readlink(f"{HOST}/proc/self"))  # noqa: PTH115 - faster
-            fds, execute = jail.become_sandbox(order, self._root, self._pid, status, block)
-            messages.send(self._control, {"id": number, "answer": {"pid": hosts_pid}}, tuple(fds))
+            for_worker, execute = jail.become_sandbox(order, self._root, self._pid, *fds)
+            answer = {"id": number, "answer": {"pid": hosts_pid}}
+            messages.send(self._control, answer, tuple(for_worker))
             execute()
         except Exception as error:  # noqa: BLE001 - whatever it is, this copy must not serve on
             jail.report(self._control, number, error)
@@ -319,6 +334,7 @@ class Launcher:
     def _finish(self, program: Program) -> None:
         assert program.ended is not None
         self._forget_status(program)
+        self._waits.forget(program.order.box)
         _close(program.block)
         del self._programs[program.order.box]
         killed = os.WTERMSIG(program.ended) if os.WIFSIGNALED(program.ended) else 0

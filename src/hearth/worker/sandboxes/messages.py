@@ -24,6 +24,12 @@ OPEN: Final = "open"
 ZYGOTE: Final = "zygote"
 RETIRE: Final = "retire"
 BIND: Final = "bind"
+WAIT: Final = "wait"
+
+WAIT_FD: Final = 60
+WAIT_ARGUMENT: Final = f"--wait={WAIT_FD}"
+"""For a program that is executed before it is known what for: on this descriptor it writes anything
+once it is ready, then reads one packet, a BindOrder's content as JSON, and closes it."""
 
 EXITED: Final = "exit"
 ZYGOTE_GONE: Final = "zygote-gone"
@@ -97,7 +103,8 @@ class StartOrder:
     """As in BindOrder."""
     is_stem: bool = False
     """Answered when the sandbox is complete and its program waits; BIND tells what it is for. Then
-    `argv`, `environment`, `working_directory` and `mounts` say nothing."""
+    `argv`, `environment`, `working_directory` and `mounts` say nothing, unless there is no zygote:
+    then they are of the program that waits, and WAIT is answered when it does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

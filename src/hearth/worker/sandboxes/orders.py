@@ -3,7 +3,14 @@
 from pathlib import Path
 
 from hearth.worker.limits.contract import MB, Bounds
-from hearth.worker.sandboxes.contract import Mount, Program, SandboxFailed, SandboxSpec
+from hearth.worker.sandboxes.contract import (
+    Mount,
+    Program,
+    SandboxFailed,
+    SandboxSpec,
+    ZygoteKind,
+)
+from hearth.worker.sandboxes.messages import WAIT_ARGUMENT
 
 
 def mount_order(mount: Mount) -> list[str]:
@@ -18,6 +25,16 @@ def bounds(spec: SandboxSpec) -> Bounds:
         memory_bytes=spec.memory_mb * MB,
         tmp_bytes=spec.tmp_mb * MB,
         processes_max=spec.processes_max,
+    )
+
+
+def waiting_program(kind: ZygoteKind) -> Program:
+    """What is executed before a function of the kind is known."""
+    return Program(
+        argv=(*kind.command, WAIT_ARGUMENT),
+        environment=dict(kind.environment),
+        working_directory="/",
+        mounts=kind.mounts,
     )
 
 

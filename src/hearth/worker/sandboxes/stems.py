@@ -64,6 +64,7 @@ class KindCount:
     runtime: str
     ready: int
     wanted: int
+    stem_mb: int = stem_policy.STEM_MB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +94,7 @@ class StemStatistics:
     @property
     def memory_mb(self) -> int:
         """What those that are ready are taken to hold."""
-        return self.ready * stem_policy.STEM_MB
+        return sum(kind.ready * kind.stem_mb for kind in self.kinds)
 
 
 class Stems(Generic[S]):
@@ -162,6 +163,7 @@ class Stems(Generic[S]):
                 runtime=PurePath(kind.command[0]).name,
                 ready=len(self._ready.get(kind, ())),
                 wanted=count,
+                stem_mb=_cost(kind) * stem_policy.STEM_MB,
             )
             for kind, count in wanted.items()
         )
@@ -253,7 +255,7 @@ class Stems(Generic[S]):
             )
             for kind, demand in self._demand.items()
         }
-        return stem_policy.share(wanted, self._bounds.stems_max)
+        return stem_policy.share(wanted, self._bounds.stems_max, _cost)
 
     def _lacking(self, now_s: float) -> ZygoteKind | None:
         """The kind that has the smallest part of what it wants."""
@@ -297,3 +299,8 @@ class Stems(Generic[S]):
             await stem.destroy()
         except SandboxFailed as error:
             log.error("a stem could not be ended", error=error)
+
+
+def _cost(kind: ZygoteKind) -> int:
+    """For how many forked ones it counts."""
+    return stem_policy.WAITING_MB // stem_policy.STEM_MB if kind.waits else 1

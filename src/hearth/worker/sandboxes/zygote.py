@@ -118,8 +118,8 @@ class ZygoteBackend(BubblewrapBackend):
 
     async def make_stem(self, kind: ZygoteKind) -> BubblewrapSandbox | None:
         """See stems.Maker. Raises SandboxFailed."""
-        number = self._zygotes.find(kind)
-        if number is None:
+        number = None if kind.waits else self._zygotes.find(kind)
+        if number is None and not kind.waits:
             if not await self._zygotes.prepare(kind):
                 return None
             number = self._zygotes.find(kind)
@@ -143,7 +143,8 @@ class ZygoteBackend(BubblewrapBackend):
 
     async def prepare(self, kind: ZygoteKind, stems: int = 0) -> bool:
         """Have a zygote of this kind ready, and so many stems; False if there can be none."""
-        return await self._zygotes.prepare(kind) and await self._stems.prepare(kind, stems)
+        is_there = kind.waits or await self._zygotes.prepare(kind)
+        return is_there and await self._stems.prepare(kind, stems)
 
     async def make(self, number: int, kind: ZygoteKind) -> None:
         """See zygotes.Maker. Raises SandboxFailed."""
@@ -171,7 +172,7 @@ class ZygoteBackend(BubblewrapBackend):
 
     def fork_from(self, program: Program, spec: SandboxSpec) -> tuple[int, Program] | None:
         kind = program.zygote
-        if kind is None or spec.network != "none":
+        if kind is None or kind.waits or spec.network != "none":
             return None
         own = own_mounts(program)
         if own is None:
