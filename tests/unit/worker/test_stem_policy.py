@@ -83,6 +83,13 @@ def test_shares_never_pass_the_cap_and_leave_nothing_that_is_wanted(
             assert shares[kind] >= max(shares.values()) - 1
 
 
+def test_what_costs_more_is_counted_for_more() -> None:
+    costs = {"small": 1, "large": 8}
+    assert share({"large": 3, "small": 4}, 12, costs.__getitem__) == {"large": 1, "small": 4}
+    assert share({"large": 3, "small": 40}, 20, costs.__getitem__) == {"large": 2, "small": 4}
+    assert share({"large": 3}, 7, costs.__getitem__) == {"large": 0}
+
+
 def test_memory_is_what_bounds_them() -> None:
     assert StemBounds(memory_mb=256).stems_max == 256 // stem_policy.STEM_MB
     assert StemBounds(memory_mb=0).stems_max == 0

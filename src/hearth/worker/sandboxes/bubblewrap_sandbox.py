@@ -152,13 +152,13 @@ class BubblewrapSandbox:
         self._own.cell.give_way(gives_way=True)
         try:
             answer = await self._launch(order)
+            api, stdout, stderr = answer.fds
+            channels = Channels(socket.socket(fileno=api), stdout, stderr)
+            self._stem = _Stem(kind, answer.content["pid"], channels)
+            if zygote is None:
+                await self._own.launcher.ask(messages.WAIT, BoxOrder(box=self._own.box))
         finally:
             self._own.cell.give_way(gives_way=False)
-        api, stdout, stderr = answer.fds
-        channels = Channels(socket.socket(fileno=api), stdout, stderr)
-        self._stem = _Stem(kind, answer.content["pid"], channels)
-        if zygote is None:
-            await self._own.launcher.ask(messages.WAIT, BoxOrder(box=self._own.box))
 
     @property
     def is_waiting_stem(self) -> bool:
