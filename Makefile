@@ -2,7 +2,7 @@
 # make test   sets up everything and runs every check and every test
 # make bench  prints warm, cold, CPU and idle figures as ratios to a floor measured beside them
 #             (bench-decisions: the decisions alone; bench-control: 10,000 versions; fuzz: all inputs)
-# make bench-cold  prints the first invoke of a function, by sandbox
+# make bench-cold  prints the first invoke of a function, by sandbox (bench-cold-node: of Node.js)
 #
 # All of them need git, make and Python >= 3.11 with venv; everything else comes from PyPI.
 
@@ -12,7 +12,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format unit bench bench-cold bench-decisions bench-control fuzz lock clean
+.PHONY: help setup demo test check format unit bench bench-cold bench-cold-node bench-decisions bench-control fuzz lock clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -63,6 +63,9 @@ fuzz: setup
 
 bench-cold: setup
 	@$(BIN)/python bench/cold.py
+
+bench-cold-node: setup
+	@$(BIN)/python bench/cold_node.py
 
 # After a change of the dependencies in pyproject.toml.
 lock: setup

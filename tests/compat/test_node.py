@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from compat.platform import Platform, create, package
+from compat.platform import Platform, create, package, running, wait_until
 from hearth.runtimes import node_kit, nodes
 from hearth.runtimes.kit import KitFailed
 from hearth.runtimes.survey import NODE
@@ -224,3 +224,44 @@ def streamed(client: "LambdaClient", name: str, event: Any) -> tuple[list[bytes]
         else:
             end = part["InvokeComplete"]
     return chunks, end
+
+
+def test_node_waits_for_its_function_before_there_is_one(runtime: str, tmp_path: Path) -> None:
+    look = """
+        const fs = require("fs");
+        exports.handler = async () => ({
+            environment: process.env,
+            argv: process.argv,
+            directory: process.cwd(),
+            descriptors: fs.readdirSync("/proc/self/fd").filter((fd) => {
+                try { return fs.readlinkSync(`/proc/self/fd/${fd}`).startsWith("socket:"); }
+                catch { return false; }
+            }).length,
+        });
+    """
+    code = {"ZipFile": package({"index.js": look})}
+    settings = {"Runtime": runtime, "Handler": "index.handler", "Code": code}
+    with running(tmp_path / "state", "--sandbox", "zygote") as own:
+        client = own.client()
+
+        def stems() -> Any:
+            return json.loads(own.command("status", "--json").stdout)["stems"]
+
+        def is_ready() -> bool:
+            return any(kind["runtime"] == "node" and kind["ready"] for kind in stems()["kinds"])
+
+        create(client, "first", "", **settings)
+        executed = json.loads(client.invoke(FunctionName="first")["Payload"].read())
+        wait_until(is_ready, "a Node.js that waits", within_s=60.0)
+        variables = {"Variables": {"MINE": "1", "NODE_ENV": "test"}}
+        create(client, "second", "", Environment=variables, **settings)
+        before = stems()["taken"]
+        bound = json.loads(client.invoke(FunctionName="second")["Payload"].read())
+        assert stems()["taken"] == before + 1
+        assert own.stop() == 0
+    assert bound["environment"]["MINE"] == "1"
+    names = set(bound["environment"]) - {"MINE", "NODE_ENV"}
+    assert names == set(executed["environment"])
+    assert bound["environment"]["AWS_LAMBDA_FUNCTION_NAME"] == "second"
+    for same in ("argv", "directory", "descriptors"):
+        assert bound[same] == executed[same], same
