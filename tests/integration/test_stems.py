@@ -3,6 +3,7 @@
 The contract suite runs over bound stems; here is what only they could get wrong.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -29,6 +30,7 @@ from hearth.worker.stem_policy import DEFAULT_BOUNDS, STEM_MB, StemBounds
 from integration.test_zygotes import (
     DIFFERENT,
     SEARCH,
+    alive,
     below,
     children,
     held,
@@ -108,6 +110,19 @@ def test_a_waiting_stem_is_as_closed_as_it_will_ever_be(tmp_path: Path) -> None:
     play_stems(tmp_path, scenario)
 
 
+def in_sandboxes(backend: ZygoteBackend) -> list[int]:
+    """The processes of all its sandboxes, now; others may come and go."""
+    assert backend.launcher_pid is not None
+    launcher = children(backend.launcher_pid)[0]
+    depth = len(pids_of(launcher))
+    found = []
+    for pid in below(launcher):
+        with contextlib.suppress(OSError):
+            if len(pids_of(pid)) > depth:
+                found.append(pid)
+    return found
+
+
 def look_at(pid: int) -> None:
     rows = Path(f"/proc/{pid}/status").read_text().splitlines()
     status = dict(row.split(":", 1) for row in rows)
@@ -168,13 +183,11 @@ def test_limits_and_tmp_are_those_of_the_function(tmp_path: Path) -> None:
 def test_a_stem_that_was_killed_is_made_up_for(tmp_path: Path) -> None:
     async def scenario(scene: Scene, backend: ZygoteBackend) -> None:
         sandbox = await taken(scene, backend)
-        assert backend.launcher_pid is not None
-        launcher = children(backend.launcher_pid)[0]
-        depth = len(pids_of(launcher))
-        for pid in children(launcher):
-            if len(pids_of(pid)) > depth:
+        killed = in_sandboxes(backend)
+        for pid in killed:
+            with contextlib.suppress(ProcessLookupError):  # it went with its pid 1
                 os.kill(pid, signal.SIGKILL)
-        await eventually(lambda: all(len(pids_of(p)) == depth for p in children(launcher)))
+        await eventually(lambda: not any(alive(pid) for pid in killed))
         assert (await run(sandbox, python("print(1)")))[0] == "1\n"
         # The others have died too; whoever comes next is not given one of those.
         assert (await run(await scene.sandbox("next"), python("print(2)")))[0] == "2\n"

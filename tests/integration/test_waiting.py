@@ -4,6 +4,7 @@ The contract suite runs over stems that zygotes forked; here is what only these 
 The program is Python, but for the last test, since any that can read a descriptor will do.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -25,8 +26,8 @@ from hearth.worker.sandboxes.contract import (
 )
 from hearth.worker.sandboxes.zygote import ZygoteBackend
 from hearth.worker.stem_policy import WAITING_MB, StemBounds
-from integration.test_stems import look_at
-from integration.test_zygotes import below, children, pids_of, play
+from integration.test_stems import in_sandboxes, look_at
+from integration.test_zygotes import alive, play
 
 pytestmark = pytest.mark.integration
 
@@ -145,10 +146,7 @@ def test_it_becomes_the_function_and_nothing_else(tmp_path: Path) -> None:
 def test_while_it_waits_it_is_as_closed_as_it_will_ever_be(tmp_path: Path) -> None:
     async def scenario(scene: Scene, backend: ZygoteBackend) -> None:
         assert await backend.prepare(kind_in(tmp_path), 1)
-        assert backend.launcher_pid is not None
-        launcher = children(backend.launcher_pid)[0]
-        depth = len(pids_of(launcher))
-        waiting = [pid for pid in below(launcher) if len(pids_of(pid)) > depth]
+        waiting = in_sandboxes(backend)
         assert waiting
         for pid in waiting:
             look_at(pid)
@@ -175,13 +173,11 @@ def test_one_that_died_is_made_up_for_and_one_that_runs_is_ended(tmp_path: Path)
     async def scenario(scene: Scene, backend: ZygoteBackend) -> None:
         kind = kind_in(tmp_path)
         sandbox = await taken(scene, backend, kind)
-        assert backend.launcher_pid is not None
-        launcher = children(backend.launcher_pid)[0]
-        depth = len(pids_of(launcher))
-        for pid in below(launcher):
-            if len(pids_of(pid)) > depth:
+        killed = in_sandboxes(backend)
+        for pid in killed:
+            with contextlib.suppress(ProcessLookupError):  # it went with its pid 1
                 os.kill(pid, signal.SIGKILL)
-        await eventually(lambda: all(len(pids_of(p)) == depth for p in below(launcher)))
+        await eventually(lambda: not any(alive(pid) for pid in killed))
         out, _, _ = await run(sandbox, program_of(kind))
         assert json.loads(out)["waited"] is False
         sandbox = await taken(scene, backend, kind, name="hangs")
