@@ -29,7 +29,7 @@ from hearth.runtimes.nodes import Node
 log = Log("runtimes")
 
 BOOTSTRAP: Final = BOOTSTRAPS / "node_bootstrap.js"
-FETCH_TIMEOUT_S: Final = 120
+FETCH_TIMEOUT_S: Final = 60
 PACKAGE: Final = "aws-lambda-ric"
 FILE_BYTES_MAX: Final = 1 << 20
 _TEXTS: Final = ("LICENSE", "NOTICE", "THIRD-PARTY-LICENSES")
