@@ -108,6 +108,12 @@ def rate(text: str) -> float:
     return read
 
 
+def domain(text: str) -> str:
+    if ".." in text or _HOST_NAME.fullmatch(text) is None:
+        raise ValueError("a domain like localhost or lambda.example.com")
+    return text.lower()
+
+
 def level(text: str) -> str:
     if text.lower() not in ("debug", "info", "warning", "error"):
         raise ValueError("debug, info, warning or error")

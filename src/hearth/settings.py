@@ -88,6 +88,8 @@ class Settings:
     """0: no limit."""
     async_queue_mb: int
     """For asynchronous events that wait, on disk."""
+    url_domain: str
+    """Of function URLs: what stands behind the region."""
     log_level: str
     region: str
     nats_server: Path | None
@@ -341,6 +343,14 @@ OPTIONS: Final = (
         read=options.whole(1, 16_384),
         metavar="N",
         help="How many MB of asynchronous events may wait; more are refused.",
+    ),
+    Option(
+        field="url_domain",
+        flag="--url-domain",
+        default="localhost",
+        read=options.domain,
+        metavar="DOMAIN",
+        help="Function URLs are http://ID.lambda-url.REGION.DOMAIN:PORT/.",
     ),
     Option(
         field="log_level",

@@ -27,6 +27,7 @@ from hearth.api.operations import (
     permissions,
     runtime_management,
     tags,
+    versions,
 )
 from hearth.control.code_signing import CodeSigning
 from hearth.control.deliveries import S3
@@ -49,10 +50,10 @@ def url_address(region: Region, url_id: str) -> str:
 
 
 class SettingsApi:
-    """`address`: where function URLs are served; None as long as nothing serves them."""
+    """The handlers, called as the edge calls them."""
 
     def __init__(
-        self, kv: KeyValue, plane: ControlPlane, address: Address | None, s3: S3 | None = None
+        self, kv: KeyValue, plane: ControlPlane, address: Address, s3: S3 | None = None
     ) -> None:
         numbers = itertools.count(1)
         new_id: Callable[[], str] = lambda: f"00000000-0000-0000-0000-{next(numbers):012}"  # noqa: E731
@@ -82,6 +83,8 @@ class SettingsApi:
                 *tags.operations(plane.functions, tagging, signing.tagged),
                 *event_invoke.operations(plane.functions, events),
                 *function_urls.operations(plane.functions, urls),
+                *versions.operations(plane.functions),
+                *aliases.operations(plane.functions),
                 *runtime_management.operations(plane.functions),
                 *code_signing.operations(plane.functions, signing),
                 *permissions.operations(plane.functions, self.permissions),
@@ -120,7 +123,7 @@ class SettingsApi:
 def play(
     directory: Path,
     scenario: Callable[[SettingsApi], Awaitable[None]],
-    address: Address | None = None,
+    address: Address = url_address,
     s3: S3 | None = None,
 ) -> None:
     async def scene() -> None:

@@ -21,6 +21,7 @@ from fakes.control import (
     control_plane,
 )
 from fakes.http import FakeResponder
+from fakes.settings_api import url_address
 from hearth.api.edge import SERVICES, Edge
 from hearth.api.invoke import InvokeHandler
 from hearth.api.invoke_stream import StreamInvokeHandler
@@ -208,7 +209,7 @@ def operations(
             plane.functions, EventInvokeConfigs(documents, clock, plane.functions.get, EVERYWHERE)
         ),
         *function_urls.operations(
-            plane.functions, FunctionUrls(documents, clock, new_id, address=None)
+            plane.functions, FunctionUrls(documents, clock, new_id, url_address)
         ),
         *runtime_management.operations(plane.functions),
         *recursion.operations(plane.functions, Recursions(documents)),

@@ -21,7 +21,6 @@ _NO_SIGNER: Final = (
     "signatures cannot be verified, as AWS Signer's profiles live at AWS: all code counts as "
     "unsigned, which Enforce refuses and Warn logs"
 )
-_NO_URLS: Final = "no function has a URL yet: it answers as AWS does for a function without one"
 
 LAMBDA: Final[Mapping[str, Support]] = MappingProxyType(
     {
@@ -29,12 +28,14 @@ LAMBDA: Final[Mapping[str, Support]] = MappingProxyType(
             "AddLayerVersionPermission",
             "AddPermission",
             "CreateAlias",
+            "CreateFunctionUrlConfig",
             "DeleteAlias",
             "DeleteCodeSigningConfig",
             "DeleteFunction",
             "DeleteFunctionCodeSigningConfig",
             "DeleteFunctionConcurrency",
             "DeleteFunctionEventInvokeConfig",
+            "DeleteFunctionUrlConfig",
             "DeleteLayerVersion",
             "DeleteProvisionedConcurrencyConfig",
             "GetAccountSettings",
@@ -45,6 +46,7 @@ LAMBDA: Final[Mapping[str, Support]] = MappingProxyType(
             "GetFunctionConcurrency",
             "GetFunctionConfiguration",
             "GetFunctionEventInvokeConfig",
+            "GetFunctionUrlConfig",
             "GetFunctionRecursionConfig",
             "GetLayerVersion",
             "GetLayerVersionByArn",
@@ -56,6 +58,7 @@ LAMBDA: Final[Mapping[str, Support]] = MappingProxyType(
             "ListAliases",
             "ListCodeSigningConfigs",
             "ListFunctionEventInvokeConfigs",
+            "ListFunctionUrlConfigs",
             "ListFunctions",
             "ListFunctionsByCodeSigningConfig",
             "ListLayerVersions",
@@ -73,6 +76,7 @@ LAMBDA: Final[Mapping[str, Support]] = MappingProxyType(
             "TagResource",
             "UntagResource",
             "UpdateAlias",
+            "UpdateFunctionUrlConfig",
         ),
         **works_but(_REFUSED, "CreateFunction", "UpdateFunctionConfiguration"),
         **works_but(
@@ -103,14 +107,6 @@ LAMBDA: Final[Mapping[str, Support]] = MappingProxyType(
             "PutFunctionCodeSigningConfig",
             "UpdateCodeSigningConfig",
         ),
-        **works_but(
-            _NO_URLS,
-            "DeleteFunctionUrlConfig",
-            "GetFunctionUrlConfig",
-            "ListFunctionUrlConfigs",
-            "UpdateFunctionUrlConfig",
-        ),
-        **unsupported("function URLs", "CreateFunctionUrlConfig"),
         **unsupported(
             "event source mappings",
             "CreateEventSourceMapping",
@@ -172,9 +168,6 @@ STS: Final[Mapping[str, Support]] = MappingProxyType(
 SERVICES: Final[Mapping[str, Mapping[str, Support]]] = MappingProxyType(
     {"lambda": LAMBDA, "sts": STS, "logs": LOGS}
 )
-
-REFUSING: Final = frozenset({("lambda", "CreateFunctionUrlConfig")})
-"""Not supported, though validated: the handler itself refuses."""
 
 BRIEF_FROM: Final = 100
 """Of a service with more operations the page lists those that are there."""

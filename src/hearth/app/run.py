@@ -48,6 +48,7 @@ from hearth.app.choices import (
     stream_rate,
 )
 from hearth.app.event_path import EventOwners, open_events, run_events
+from hearth.app.function_urls import function_url_gateway, function_urls
 from hearth.app.parts import Doors, Parts
 from hearth.app.retirement import Retirement
 from hearth.app.s3 import open_s3
@@ -80,6 +81,7 @@ from hearth.engine.server_files import StoreRefused
 from hearth.events.tally import Tally
 from hearth.frontend.invoke import Invoker
 from hearth.frontend.resolve import Catalog
+from hearth.gateways.url_address import is_for_url
 from hearth.logs.segments import SegmentLimits
 from hearth.logs.store import LogLimits, LogStore
 from hearth.model.functions import FunctionVersion
@@ -367,7 +369,7 @@ async def _open_doors(settings: Settings, parts: Parts, stop: asyncio.Event) -> 
             *concurrency.operations(parts.functions, parts.reserved),
             *provisioned.operations(parts.functions, parts.provisioned),
             *invoke_async.operations(parts.events.intake.accept),
-            *setting_operations(parts, links.link_to),
+            *setting_operations(parts, links.link_to, function_urls(settings, parts, endpoint)),
             *log_operations(parts.logs, clock),
             *sts.OPERATIONS,
         ),
@@ -380,8 +382,12 @@ async def _open_doors(settings: Settings, parts: Parts, stop: asyncio.Event) -> 
         StreamInvokeHandler(invoke, rate, clock),
     )
 
+    urls = function_url_gateway(settings, parts, auth)
+
     def handle(request: HttpRequest, responder: StreamingResponder) -> None:
-        if request.target.startswith(downloads.PREFIX):
+        if is_for_url(request):
+            urls.handle(request, responder)
+        elif request.target.startswith(downloads.PREFIX):
             links.handle(request, responder)
         else:
             edge.handle(request, responder)

@@ -38,12 +38,13 @@ def function_operations(parts: Parts, code_location: CodeLocation) -> tuple[Oper
     )
 
 
-def setting_operations(parts: Parts, location: layers.Location) -> tuple[Operation, ...]:
+def setting_operations(
+    parts: Parts, location: layers.Location, urls: FunctionUrls
+) -> tuple[Operation, ...]:
     """Layers, tags, permissions, code signing, and what asynchronous invokes and URLs are set to.
     `location` makes links to packages."""
     documents, clock, signing = parts.documents, parts.clock, _signing(parts)
     events = EventInvokeConfigs(documents, clock, parts.functions.get, parts.endpoints)
-    urls = FunctionUrls(documents, clock, new_id, address=None)
     return (
         *layers.operations(parts.layers, _layer_access(parts), location),
         *tags.operations(parts.functions, Tagging(documents), signing.tagged),

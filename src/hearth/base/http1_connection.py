@@ -297,6 +297,12 @@ class Connection(asyncio.Protocol):
         else:
             self._go_on()
 
+    def cut_off(self) -> None:
+        """The streamed answer to the request in hand will never be complete."""
+        self._exchange = None
+        self._server.in_flight -= 1
+        self._transport.close()
+
     def _go_on(self) -> None:
         if self._incoming is not None:
             incoming, self._incoming = self._incoming, None

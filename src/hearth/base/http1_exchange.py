@@ -74,6 +74,8 @@ class Connection(BodyConnection, Protocol):
 
     def finish(self, last: bytes) -> None: ...
 
+    def cut_off(self) -> None: ...
+
     def abort(self) -> None: ...
 
 
@@ -155,11 +157,14 @@ class OutgoingBody:
             connection.finish(_LAST_CHUNK if self._frames and self._has_body else b"")
 
     def abort(self) -> None:
-        """Cut the connection, so that nobody takes this for the whole answer."""
+        """End the connection, so that nobody takes this for the whole answer."""
         connection, self._connection = self._connection, None
         if connection is not None:
             self._exchange.finished()
-            connection.abort()
+            if self._frames and self._has_body:
+                connection.cut_off()  # what was written arrives; its last chunk is missing
+            else:
+                connection.abort()
 
     def has_room(self) -> None:
         """The connection tells that the client has read on."""

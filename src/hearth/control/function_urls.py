@@ -1,9 +1,7 @@
 """Which functions have a URL of their own, and how may it be called?
 
-A URL belongs to a function or to an alias of it. It is created only where something serves it: a
-URL that nobody answers would be a setting without effect. Whoever wires this says, by `address`,
-where a URL is; without it Create is refused, and since there are then none, all other operations
-answer what they answer at AWS for a function without a URL.
+A URL belongs to a function or to an alias of it. Its id stays for as long as it does; where it is
+served is up to whoever wires this, and not kept.
 
 Source: https://docs.aws.amazon.com/lambda/latest/dg/urls-configuration.html. Texts: recorded; that
 of empty origins as AWS's users see it.
@@ -19,7 +17,6 @@ from hearth.control.documents import Document, Documents, Kind
 from hearth.control.rules import shown
 from hearth.model.errors import (
     InvalidParameterValue,
-    NotImplementedHere,
     ResourceConflict,
     ResourceNotFound,
 )
@@ -29,7 +26,7 @@ from hearth.model.ids import Region
 NO_URL: Final = "The resource you requested does not exist."
 
 Address = Callable[[Region, str], str]
-"""Where the URL with that id is served in that region: `https://…/`."""
+"""Where the URL with that id is served in that region: `http://…/`."""
 
 
 class UrlAuth(StrEnum):
@@ -73,7 +70,7 @@ class FunctionUrls:
         documents: Documents,
         clock: Clock,
         ids: Callable[[], str],
-        address: Address | None,
+        address: Address,
     ) -> None:
         """`ids`: a new UUID at each call."""
         self._documents = documents
@@ -82,7 +79,6 @@ class FunctionUrls:
         self._address = address
 
     def address(self, function: FunctionVersion, url: FunctionUrl) -> str:
-        assert self._address is not None, "there is no URL where none is served"
         return self._address(function.key.region, url.id)
 
     def get(self, function: FunctionVersion, alias: str | None) -> FunctionUrl:
@@ -102,13 +98,8 @@ class FunctionUrls:
     async def create(
         self, function: FunctionVersion, alias: str | None, change: UrlChange
     ) -> FunctionUrl:
-        """Raises ResourceConflict, InvalidParameterValue, NotImplementedHere."""
+        """Raises ResourceConflict, InvalidParameterValue."""
         _check_cors(change.cors)
-        if self._address is None:
-            raise NotImplementedHere(
-                "Hearth does not serve function URLs yet, so lambda:CreateFunctionUrlConfig "
-                "creates none."
-            )
         assert change.auth is not None, "the model requires it"
         now = shown(self._clock.utc())
         url = FunctionUrl(

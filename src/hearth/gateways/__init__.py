@@ -1,0 +1,1 @@
+"""Ways to a function that are not AWS's API: function URLs."""
