@@ -1,14 +1,19 @@
 """--auth sigv4 with real clients: who has a key may, and nobody else."""
 
+import http.client
 import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import boto3
 import botocore.exceptions
 import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 
 from compat.platform import HEARTH, Platform, create, running
 
@@ -79,3 +84,28 @@ def test_an_open_door_to_other_machines_is_refused(tmp_path: Path) -> None:
     )
     assert refused.returncode == 1
     assert "--auth sigv4" in refused.stderr
+
+
+def test_a_signed_url_verifies_who_calls(guarded: tuple[Platform, dict[str, Any]]) -> None:
+    platform, pair = guarded
+    client = platform.client(**pair)
+    create(client, "url", "def handler(e, c): return e['requestContext']['accountId']")
+    url = client.create_function_url_config(FunctionName="url", AuthType="AWS_IAM")
+    host = urlsplit(url["FunctionUrl"]).netloc
+
+    def call(secret: str) -> tuple[int, bytes]:
+        request = AWSRequest("POST", f"http://{host}/a%20b?c=d&c=e", data=b"body")
+        credentials = Credentials(pair["aws_access_key_id"], secret)
+        SigV4Auth(credentials, "lambda", "us-east-1").add_auth(request)
+        connection = http.client.HTTPConnection(urlsplit(platform.endpoint).netloc, timeout=60)
+        try:
+            headers = dict(request.headers) | {"Host": host}
+            connection.request("POST", "/a%20b?c=d&c=e", b"body", headers)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        finally:
+            connection.close()
+
+    assert call(pair["aws_secret_access_key"]) == (200, b'"111122223333"')
+    status, said = call("wrong")
+    assert (status, b"does not match the signature you provided" in said) == (403, True)

@@ -9,6 +9,7 @@ import click
 from hearth.cli import aws, output
 from hearth.cli.output import Failure, note
 from hearth.cli.package import zip_directory
+from hearth.cli.public_url import public_url
 from hearth.cli.running import json_option, state_option
 from hearth.settings import read_state
 
@@ -34,9 +35,12 @@ POLLS_MAX: Final = 3_000
     "--env", "-e", "variables", multiple=True, metavar="K=V", help="A variable; may be repeated."
 )
 @click.option("--role", metavar="ARN", help="Any valid role; Hearth only keeps it.")
+@click.option("--url", "wants_url", is_flag=True, help="Give it a URL that anybody may call.")
 @state_option
 @json_option
-def deploy(directory: Path, *, state: str | None, as_json: bool, **given: Any) -> None:
+def deploy(
+    directory: Path, *, state: str | None, as_json: bool, wants_url: bool, **given: Any
+) -> None:
     """Make a function of DIR, or update the one of that name.
 
     Of a function that exists only what is given here changes, besides its code.
@@ -46,6 +50,7 @@ def deploy(directory: Path, *, state: str | None, as_json: bool, **given: Any) -
       hearth deploy ./examples/hello --handler app.handler --runtime python3.11
       hearth deploy ./api --handler main.handler --runtime python3.12 --memory 512 -e STAGE=dev
       hearth deploy ./api                     # only the code again
+      hearth deploy ./api --url               # and print a URL for curl and browsers
     """
     paths = read_state(state)
     name = given["name"] or directory.resolve().name
@@ -61,12 +66,18 @@ def deploy(directory: Path, *, state: str | None, as_json: bool, **given: Any) -
             _create(client, name, package, configuration)
             verb = "Created"
         function = client.get_function_configuration(FunctionName=name)
+        url = public_url(client, name) if wants_url else None
     if as_json:
-        output.show_json({key: function[key] for key in function if key != "ResponseMetadata"})  # type: ignore[literal-required]
+        shown = {key: value for key, value in function.items() if key != "ResponseMetadata"}
+        output.show_json(shown if url is None else shown | {"FunctionUrl": url})
         return
     note(f"{verb} {name} ({function.get('Runtime')}, {function.get('MemorySize')} MB)")
     click.echo(function["FunctionArn"])
-    note(f"Invoke it with: hearth invoke {name} -p '{{}}' --log")
+    if url is None:
+        note(f"Invoke it with: hearth invoke {name} -p '{{}}' --log")
+    else:
+        click.echo(url)
+        note(f"Call it with: curl {url}")
 
 
 def _configuration(given: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,40 @@
+"""hearth deploy --url: how does a function get an address that anybody may call?"""
+
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from types_boto3_lambda.client import LambdaClient
+
+PERMISSIONS: Final[tuple[dict[str, Any], ...]] = (
+    {
+        "StatementId": "FunctionURLAllowPublicAccess",
+        "Action": "lambda:InvokeFunctionUrl",
+        "FunctionUrlAuthType": "NONE",
+    },
+    {
+        "StatementId": "FunctionURLAllowInvokeAction",
+        "Action": "lambda:InvokeFunction",
+        "InvokedViaFunctionUrl": True,
+    },
+)
+"""Named as AWS's console names them."""
+
+
+def public_url(client: "LambdaClient", name: str) -> str:
+    """The function's URL; made, and opened to everybody, where that is not so yet."""
+    try:
+        url = client.get_function_url_config(FunctionName=name)
+    except client.exceptions.ResourceNotFoundException:
+        address = client.create_function_url_config(FunctionName=name, AuthType="NONE")[
+            "FunctionUrl"
+        ]
+    else:
+        address = url["FunctionUrl"]
+        if url["AuthType"] != "NONE":
+            client.update_function_url_config(FunctionName=name, AuthType="NONE")
+    for permission in PERMISSIONS:
+        try:
+            client.add_permission(FunctionName=name, Principal="*", **permission)
+        except client.exceptions.ResourceConflictException:
+            continue  # from an earlier time
+    return address
