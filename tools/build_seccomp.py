@@ -83,9 +83,10 @@ def socket() -> Block:
     return (load_argument(0), *block)
 
 
-def ioctl() -> Block:
+def all_but(refused: tuple[int, ...]) -> Block:
+    """Of a call whose second argument says what to do."""
     block = ALLOWED
-    for request in profile.REFUSED_IOCTLS:
+    for request in refused:
         block = if_equal(request, REFUSED, block)
     return (load_argument(1), *block)
 
@@ -96,7 +97,12 @@ def answers(architecture: str) -> list[tuple[int, Block]]:
     blocks = dict.fromkeys(profile.ALLOWED, ALLOWED) | dict.fromkeys(
         profile.REFUSED_AS_MISSING, MISSING
     )
-    blocks |= {"clone": clone(), "socket": socket(), "ioctl": ioctl()}
+    blocks |= {
+        "clone": clone(),
+        "socket": socket(),
+        "ioctl": all_but(profile.REFUSED_IOCTLS),
+        "fcntl": all_but(profile.REFUSED_FCNTLS),
+    }
     by_number = {numbers[name]: block for name, block in blocks.items() if name in numbers}
     highest = max(numbers.values())
     ranges: list[tuple[int, Block]] = []

@@ -61,6 +61,10 @@ class Platform:
         self.endpoint = line.removeprefix(READY).strip()
 
     @property
+    def state(self) -> Path:
+        return self._state
+
+    @property
     def pid(self) -> int:
         assert self._process is not None
         return self._process.pid

@@ -1,13 +1,16 @@
 """What does a hostile function see and reach? Nothing that it was not given.
 
-The same sentences hold whether Hearth runs as root or as an ordinary user. A run as root tests
-both: it becomes an ordinary user for the second (escape/ordinary_user.py).
+What it tries, and what must come of it, is the table in escape/attempts.py; what it sees is here.
+The same holds whether Hearth runs as root or as an ordinary user. A run as root tests both: it
+becomes an ordinary user for the second (escape/ordinary_user.py).
 """
 
+import functools
 import json
 import os
 import platform
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,19 +18,35 @@ from typing import Any
 
 import pytest
 
+from integration.escape.attempts import ROOT_INSIDE, expected
 from integration.escape.ordinary_user import UID, ordinary_user
 
 pytestmark = pytest.mark.integration
 
 HERE = Path(__file__).parent
+ESCAPE = HERE / "escape"
 
-PROBE_S = 90.0
+PROBE_S = 180.0
 Report = dict[str, Any]
 
 
 TIERS = ("bubblewrap", "zygote", "stem", "runc", "crun")
 CONTAINERS = {"runc", "crun"}
 WHO_AND_HOW = [(who, how) for how in TIERS for who in ("as-we-are", "ordinary-user")]
+
+
+@functools.cache
+def native(directory: Path) -> Path | None:
+    """The program of C, compiled; None where nobody can."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        return None
+    program = directory / "native"
+    source = ESCAPE / "inside" / "native.c"
+    said = subprocess.run(
+        [compiler, "-O1", "-pthread", "-o", program, source], capture_output=True, check=False
+    )
+    return program if said.returncode == 0 else None  # musl has no names of errors, say
 
 
 @pytest.fixture(scope="module", params=WHO_AND_HOW, ids="-".join)
@@ -39,16 +58,20 @@ def report(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 def probe(who: str, how: str, directory: Path) -> Report:
     if not Path("/usr/bin/python3").exists():
         pytest.skip("/usr/bin/python3 is not there to be run in a sandbox")
+    program = native(directory.parent)
     if who == "ordinary-user":
         with ordinary_user() as user:
-            for name in ("scenario.py", "hostile.py"):
-                (user.packages / name).write_bytes((HERE / "escape" / name).read_bytes())
-            program = str(user.packages / "scenario.py")
-            said = user.run(program, str(user.home), how, timeout_s=PROBE_S)
-            return understood(said)
-    scenario = str(HERE / "escape" / "scenario.py")
+            shutil.copy(ESCAPE / "scenario.py", user.packages)
+            shutil.copytree(ESCAPE / "inside", user.packages / "inside")
+            arguments = [str(user.packages / "scenario.py"), str(user.home), how]
+            if program is not None:
+                arguments.append(str(shutil.copy(program, user.packages / "native")))
+            return understood(user.run(*arguments, timeout_s=PROBE_S))
+    work = directory / "work"
+    work.mkdir()
+    arguments = [str(ESCAPE / "scenario.py"), str(work), how]
     said = subprocess.run(
-        [sys.executable, scenario, str(directory), how],
+        [sys.executable, *arguments, *([] if program is None else [str(program)])],
         env={"PYTHONPATH": os.pathsep.join(sys.path)},
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -65,14 +88,68 @@ def understood(said: subprocess.CompletedProcess[str]) -> Report:
     if not found["capabilities"]["usable"]:
         pytest.skip(f"no {found['capabilities']['name']} here: {found['capabilities']['why_not']}")
     assert found["inside"], found["errors"]
+    assert found["inside"]["missing"] == [], "this is no sandbox; nothing was tried"
     return found
 
 
 @pytest.fixture(scope="module")
 def inside(report: Report) -> Report:
-    found = report["inside"]
+    found = report["inside"]["facts"]
     assert isinstance(found, dict)
     return found
+
+
+def test_every_attempt_comes_to_what_the_table_says(report: Report) -> None:
+    came_to = {**report["inside"]["attempts"], **report["ends"]}
+    table = expected(report["capabilities"]["name"])
+    wrong = {
+        name: f"{said}, but should be {' or '.join(table[name].allowed)}: {table[name].reason}"
+        for name, said in came_to.items()
+        if not table[name].allows(said)
+        and not (name in ROOT_INSIDE and is_only_root_of_containers(report))
+    }
+    assert wrong == {}
+    assert len(came_to) > 200
+
+
+def test_every_row_of_the_table_is_tried(report: Report) -> None:
+    came_to = report["inside"]["attempts"].keys() | report["ends"].keys()
+    left = {name for name in expected(report["capabilities"]["name"]) if name not in came_to}
+    # Calls that this architecture does not have.
+    left -= {name for name in left if name.startswith("call: ")}
+    if report["targets"]["processes max"] > 500:
+        left -= {"fork without end"}  # native.c's instead
+    if platform.machine() != "x86_64":
+        left -= {"a call of x32", "a call of 32 bits"}
+    assert not {name for name in left if not name.startswith("C: ")}
+    if not report["inside"]["facts"]["native"]:
+        pytest.skip("no C compiler here: the attempts of native.c were not made")
+    assert left == set() or platform.machine() != "x86_64"
+
+
+def test_outside_of_a_sandbox_it_looks_and_tries_nothing(tmp_path: Path) -> None:
+    targets = {
+        "numbers": {},
+        "own kernel": False,
+        "directory": str(tmp_path),
+        "namespaces": {path.name: str(path.readlink()) for path in Path("/proc/self/ns").iterdir()},
+    }
+    said = subprocess.run(
+        [sys.executable, "-m", "integration.escape.inside.hostile", json.dumps(targets)],
+        cwd=HERE.parent,
+        capture_output=True,
+        text=True,
+        timeout=PROBE_S,
+        check=True,
+    )
+    found = json.loads(said.stdout)
+    assert {"Seccomp", "NoNewPrivs", "user namespace", "root"} <= set(found["missing"])
+    assert found["attempts"] == {}
+
+
+def is_only_root_of_containers(report: Report) -> bool:
+    found = report["capabilities"]
+    return found["name"] in CONTAINERS and found["isolation"][0] != "own uid"
 
 
 def test_it_is_nobody_of_importance_inside(inside: Report, report: Report) -> None:
@@ -81,14 +158,6 @@ def test_it_is_nobody_of_importance_inside(inside: Report, report: Report) -> No
         assert inside["uid_map"] == ["0", str(UID), "1"]
         return
     assert inside["uids"] == [993, 990, 993, 993, 993]
-    assert inside["setuid 0"] in {"EINVAL", "EPERM"}
-    assert inside["setgroups"] == "EPERM"
-    assert inside["chown"] in {"EINVAL", "EPERM"}
-
-
-def is_only_root_of_containers(report: Report) -> bool:
-    found = report["capabilities"]
-    return found["name"] in CONTAINERS and found["isolation"][0] != "own uid"
 
 
 def test_it_is_never_the_hosts_root(report: Report) -> None:
@@ -120,7 +189,6 @@ def test_it_sees_only_its_own_processes(inside: Report, report: Report) -> None:
 def test_it_has_only_the_environment_that_it_was_given(inside: Report) -> None:
     # PWD is the working directory, as on Lambda; LC_CTYPE is Python's own.
     assert inside["environment"] == {"ONLY": "this", "PWD": "/var/task", "LC_CTYPE": "C.UTF-8"}
-    assert inside["pid 1 environ"] in {"", "EACCES"}
 
 
 def test_no_descriptor_of_the_worker_leaks(inside: Report) -> None:
@@ -134,13 +202,9 @@ def test_no_descriptor_of_the_worker_leaks(inside: Report) -> None:
             assert target in {"/dev/null", "anon_inode:[eventfd]"} or kind == "pipe"
 
 
-def test_the_hosts_files_are_absent(inside: Report, report: Report) -> None:
+def test_its_root_holds_nothing_of_the_host_but_programs(inside: Report) -> None:
     expected = {"bin", "dev", "etc", "opt", "proc", "sbin", "tmp", "usr", "var"}
     assert set(inside["root"]) - expected <= {"lib", "lib32", "lib64", "libx32"}
-    gone = [f"list {path}" for path in ("/sys", "/root", "/home", "/run", "/boot", "/host")]
-    gone += [f"list {report['targets']['directory']}", "read /etc/shadow", "read /dev/mem"]
-    gone += ["read /dev/kmsg", "host socket file"]
-    assert {name: inside[name] for name in gone} == dict.fromkeys(gone, "ENOENT")
     assert inside["tmp"] == [], "another sandbox's /tmp"
 
 
@@ -184,65 +248,12 @@ def test_everything_but_tmp_and_shm_is_read_only(inside: Report) -> None:
 
 
 def test_the_kernels_settings_cannot_be_written(inside: Report) -> None:
-    for path in ("/proc/sys/kernel/core_pattern", "/proc/sys/vm/drop_caches"):
-        assert inside[f"write {path}"] in {"EACCES", "EROFS", "ENOENT"}
-    assert inside["write /proc/sysrq-trigger"] in {"EACCES", "EROFS", "ENOENT"}
     # Its mode lets everybody open it; a write takes a capability.
     assert set(inside["writable settings"]) <= {"/proc/sys/kernel/ns_last_pid"}
-    assert inside["read /proc/kcore"] in {"EACCES", "EPERM", "ENOENT"}
 
 
-def test_the_kernels_keys_and_addresses_are_hidden(inside: Report) -> None:
-    assert inside["/proc/keys"] in {"", "ENOENT"}
-    assert inside["/proc/kallsyms"] in {"", "ENOENT"}
-
-
-def test_the_hosts_network_is_out_of_reach(inside: Report) -> None:
+def test_it_has_loopback_only(inside: Report) -> None:
     assert inside["interfaces"] == ["lo"]
-    assert inside["host loopback"] == "ECONNREFUSED"
-    assert inside["host abstract"] == "ECONNREFUSED"
-    assert inside["metadata service"] == "ENETUNREACH"
-    assert inside["the internet"] == "ENETUNREACH"
-    assert inside["own loopback"] == "OPEN"
-    assert inside["api"] == "OPEN"
-
-
-def test_only_harmless_socket_families_are_open(inside: Report) -> None:
-    sockets = {name: said for name, said in inside.items() if name.startswith("socket ")}
-    harmless = {"socket unix", "socket inet6", "socket netlink route"}
-    refused = dict.fromkeys(set(sockets) - harmless, "EPERM")
-    assert len(refused) >= 8
-    assert {name: sockets[name] for name in refused} == refused
-    assert {sockets[name] for name in harmless} <= {"OPEN", "EAFNOSUPPORT"}
-
-
-def test_no_namespace_can_be_made(inside: Report) -> None:
-    tries = [name for name in inside if name.startswith(("unshare ", "clone "))]
-    assert len(tries) == 8
-    assert {inside[name] for name in tries} == {"EPERM"}
-
-
-def test_dangerous_system_calls_are_refused(inside: Report) -> None:
-    calls = {name: said for name, said in inside.items() if name.startswith("call ")}
-    assert len(calls) > 30
-    missing = {"call clone3", "call newer than our tables"}  # so that libc falls back
-    wrong = {n: s for n, s in calls.items() if s != ("ENOSYS" if n in missing else "EPERM")}
-    assert wrong == {}
-    assert inside["chroot"] == "EPERM"
-    assert inside["make a device"] == "EPERM"
-
-
-def test_it_cannot_type_into_a_terminal(inside: Report) -> None:
-    assert inside["ioctl TIOCSTI"] == "EPERM"
-    assert inside["ioctl TIOCSTI, high bits set"] == "EPERM"
-    assert inside["ioctl harmless"] == "3"
-
-
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="other ABIs of x86-64")
-def test_other_abis_of_the_kernel_are_deadly(inside: Report) -> None:
-    assert inside["x32"] == "killed by 31"
-    # Without IA32 emulation in the kernel the instruction itself faults.
-    assert inside["32-bit"] in {"killed by 31", "killed by 11"}
 
 
 def test_its_appetite_is_bounded(inside: Report, report: Report) -> None:
@@ -254,8 +265,7 @@ def test_its_appetite_is_bounded(inside: Report, report: Report) -> None:
     assert limits["RLIMIT_NOFILE"] == [1024, 1024]
     assert limits["RLIMIT_CORE"][0] <= 1
     if not report["capabilities"]["memory_limit"].startswith("cgroup"):  # else pids.max bounds
-        assert limits["RLIMIT_NPROC"] == [1028, 1028]
-    assert inside["raise a limit"] == "not allowed to raise maximum limit"
+        assert limits["RLIMIT_NPROC"] == [report["targets"]["processes max"] + 4] * 2
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,18 @@
 """Runs the hostile program in a sandbox, as whoever runs this; prints one JSON object.
 
-`scenario.py DIRECTORY BACKEND`: a private, empty directory; bubblewrap, zygote, stem, or an OCI
-runtime. Standard library and hearth only, so that it also runs where pytest cannot be imported.
-`inside` is what the program reports, `outside` is what the host sees of it.
+`scenario.py DIRECTORY BACKEND [NATIVE]`: a private, empty directory; bubblewrap, zygote, stem, or
+an OCI runtime; the program of C, compiled. Standard library and hearth only, so that it also runs
+where pytest cannot be imported. `inside` is what the program reports, `outside` is what the host
+sees of it, `ends` what became of the sandboxes.
 """
 
 import asyncio
+import ctypes
 import dataclasses
 import json
 import os
 import platform
+import shutil
 import socket
 import sys
 import uuid
@@ -38,12 +41,38 @@ BACKENDS: dict[str, Callable[..., BubblewrapBackend]] = {
     **{name: partial(OciBackend, runtime=name) for name in ("runc", "crun", "runsc")},
 }
 TMP_MB = 32
+SANDBOXES = 3
+OWN_NAMESPACES = Path("/proc/self/ns")
+
+
+PACKAGE = "integration/escape/inside"
+INSIDE = Path(__file__).with_name("inside")
+SHM_BYTES = 4096
+IPC_CREAT, IPC_RMID = 0o1000, 0
+EVENTUALLY_S = 60
+NEIGHBOUR = """
+import socket, sys, time
+for directory in ("/tmp", "/dev/shm"):
+    open(directory + "/neighbours", "w").close()
+server = socket.create_server(("127.0.0.1", 9999))
+abstract = socket.socket(socket.AF_UNIX)
+abstract.bind("\\0neighbours")
+abstract.listen()
+while True:
+    print("alive", flush=True)
+    time.sleep(0.1)
+"""
+HUNGRY = "kept = []\nwhile len(kept) < 1_000: kept.append(b'x' * (4 << 20))"
+
+libc = ctypes.CDLL(None, use_errno=True)
 
 
 @contextmanager
 def targets(directory: Path, marker: str) -> Iterator[dict[str, Any]]:
-    """What an escape would reach: host sockets of three kinds, and a directory."""
+    """What an escape would reach: host sockets of three kinds, shared memory, a directory."""
     (directory / "secret").write_text(marker)
+    shared = Path("/dev/shm") / marker
+    key = int(marker[:7], 16) | 1
     with ExitStack() as stack:
         port = stack.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1]
         abstract = stack.enter_context(socket.socket(socket.AF_UNIX))
@@ -52,16 +81,27 @@ def targets(directory: Path, marker: str) -> Iterator[dict[str, Any]]:
         file = stack.enter_context(socket.socket(socket.AF_UNIX))
         file.bind(str(directory / "socket"))
         file.listen()
+        shared.touch()
+        stack.callback(shared.unlink)
+        memory = libc.shmget(key, SHM_BYTES, IPC_CREAT | 0o600)
+        stack.callback(libc.shmctl, memory, IPC_RMID, None)
+        # mq_open's own system call wants the name without the slash that the library's takes.
+        libc.mq_open(b"/" + marker.encode(), os.O_CREAT | os.O_RDWR, 0o600, None)
+        stack.callback(libc.mq_unlink, b"/" + marker.encode())
         yield {
             "port": port,
-            "abstract": marker,
+            "marker": marker,
             "socket": str(directory / "socket"),
             "directory": str(directory),
+            "shm key": key,
+            "worker": os.getpid(),
+            "release": platform.release(),
+            "namespaces": {path.name: str(path.readlink()) for path in OWN_NAMESPACES.iterdir()},
             "numbers": NUMBERS[platform.machine()],
         }
 
 
-async def report(directory: Path, kind: str) -> dict[str, Any]:
+async def report(directory: Path, kind: str, native: Path | None) -> dict[str, Any]:
     marker = uuid.uuid4().hex
     async with Jobs() as jobs:
         backend = BACKENDS[kind](marker[:12], directory, SystemClock(), jobs)
@@ -69,49 +109,74 @@ async def report(directory: Path, kind: str) -> dict[str, Any]:
         if not capabilities.usable:
             return {"capabilities": dataclasses.asdict(capabilities)}
         try:
-            stems = 2 if kind == "stem" else 0
+            stems = SANDBOXES if kind == "stem" else 0
             if isinstance(backend, ZygoteBackend):
                 assert await backend.prepare(KIND, stems), "no zygote could be made"
             with targets(directory, marker) as reachable:
                 reachable["own kernel"] = kind == "runsc"
-                found = await attack(backend, kind, directory, reachable)
+                reachable["processes max"] = spec("", kind).processes_max
+                found = await attack(backend, kind, directory, reachable, native)
             if isinstance(backend, ZygoteBackend):
-                assert (backend.forked, backend.stems().taken) == ((2, 0) if stems == 0 else (0, 2))
+                assert backend.forked == SANDBOXES - stems
+                assert backend.stems().taken == stems
         finally:
             await backend.close()
     return {"capabilities": dataclasses.asdict(capabilities), "targets": reachable, **found}
 
 
 async def attack(
-    backend: BubblewrapBackend, kind: str, directory: Path, reachable: dict[str, Any]
+    backend: BubblewrapBackend,
+    kind: str,
+    directory: Path,
+    reachable: dict[str, Any],
+    native: Path | None,
 ) -> dict[str, Any]:
     neighbour = await backend.create(spec("neighbour", kind))
-    hiding = "open('/tmp/neighbours', 'w'); import time; time.sleep(60)"
-    others = await neighbour.start(program(hiding, [], ()))
+    mark = f"neighbour-{reachable['marker']}"
+    others = await neighbour.start(program(NEIGHBOUR, [mark], ()))
+    async with asyncio.timeout(EVENTUALLY_S):
+        await next_line(others.stdout)
+    # Of a kernel of its own, the host sees no processes but that kernel's.
+    seen = processes_with(mark)
+    reachable["neighbour"] = seen[-1]["pid"] if seen else os.getpid()
     code = directory / "code"
-    code.mkdir()
-    (code / "hostile.py").write_bytes(Path(__file__).with_name("hostile.py").read_bytes())
+    shutil.copytree(INSIDE, code / PACKAGE, ignore=shutil.ignore_patterns("__pycache__"))
+    if native is not None:
+        shutil.copy(native, code / "native")
     sandbox = await backend.create(spec("hostile", kind))
-    start = "import runpy; runpy.run_path('/var/task/hostile.py', run_name='__main__')"
+    start = "import runpy, sys; sys.path.insert(0, '/var/task'); "
+    start += "runpy.run_module('integration.escape.inside.hostile', run_name='__main__')"
     mount = Mount(code, "/var/task")
     channels = await sandbox.start(program(start, [json.dumps(reachable)], (mount,)))
-    async with asyncio.timeout(60):
-        said = await first_line(channels.stdout)
-    outside = processes_with(reachable["abstract"])
+    async with asyncio.timeout(EVENTUALLY_S):
+        said = await next_line(channels.stdout)
+    outside = [seen for seen in processes_with(reachable["marker"]) if mark not in seen["command"]]
     await sandbox.kill()
-    errors = b""
-    while chunk := os.read(channels.stderr, 65536):
-        errors += chunk
-    for held in (channels, others):
-        held.api.close()
-        os.close(held.stdout)
-        os.close(held.stderr)
-    return {"inside": json.loads(said or "{}"), "outside": outside, "errors": errors.decode()}
+    errors = rest(channels.stderr)
+    rest(others.stdout)
+    async with asyncio.timeout(EVENTUALLY_S):
+        alive = await next_line(others.stdout)
+    bomb = await backend.create(spec("bomb", kind))
+    held = await bomb.start(program(HUNGRY, [], ()))
+    async with asyncio.timeout(EVENTUALLY_S):
+        exit_ = await bomb.wait()
+    for open_ in (channels, others, held):
+        open_.api.close()
+        os.close(open_.stdout)
+        os.close(open_.stderr)
+    ends = {
+        "take memory without end": exit_.kind.value,
+        "harm the other sandbox": alive.decode().strip(),
+    }
+    inside = json.loads(said or "{}")
+    return {"inside": inside, "outside": outside, "errors": errors.decode(), "ends": ends}
 
 
 def spec(name: str, kind: str) -> SandboxSpec:
-    stem = KIND if kind == "stem" else None
-    return SandboxSpec(sandbox=SandboxId(name), memory_mb=256, tmp_mb=TMP_MB, kind=stem)
+    made = SandboxSpec(sandbox=SandboxId(name), memory_mb=256, tmp_mb=TMP_MB)
+    if kind == "stem":  # launched before anybody knew, so with what all get
+        return dataclasses.replace(made, kind=KIND)
+    return dataclasses.replace(made, processes_max=64)
 
 
 def program(code: str, arguments: list[str], mounts: tuple[Mount, ...]) -> Program:
@@ -124,7 +189,7 @@ def program(code: str, arguments: list[str], mounts: tuple[Mount, ...]) -> Progr
     )
 
 
-async def first_line(fd: int) -> bytes:
+async def next_line(fd: int) -> bytes:
     line = b""
     while not line.endswith(b"\n"):
         try:
@@ -138,19 +203,39 @@ async def first_line(fd: int) -> bytes:
     return line
 
 
+def rest(fd: int) -> bytes:
+    """What there is to be read now."""
+    found = b""
+    try:
+        while chunk := os.read(fd, 65536):
+            found += chunk
+    except BlockingIOError:
+        pass
+    return found
+
+
 def processes_with(marker: str) -> list[dict[str, Any]]:
     """What the host sees of processes that have `marker` among their arguments."""
     found = []
     for entry in Path("/proc").iterdir():
         try:
-            if entry.name.isdigit() and marker.encode() in (entry / "cmdline").read_bytes():
+            command = (entry / "cmdline").read_bytes() if entry.name.isdigit() else b""
+            if marker.encode() in command:
                 status = (entry / "status").read_text().splitlines()
                 rows = dict(row.split(":\t", 1) for row in status if ":\t" in row)
-                found.append({"uids": rows["Uid"].split(), "gids": rows["Gid"].split()})
+                found.append(
+                    {
+                        "pid": int(entry.name),
+                        "command": command.decode(errors="replace"),
+                        "uids": rows["Uid"].split(),
+                        "gids": rows["Gid"].split(),
+                    }
+                )
         except OSError:
             continue
     return found
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(asyncio.run(report(Path(sys.argv[1]), sys.argv[2]))))
+    compiled = Path(sys.argv[3]) if len(sys.argv) > 3 else None
+    sys.stdout.write(json.dumps(asyncio.run(report(Path(sys.argv[1]), sys.argv[2], compiled))))

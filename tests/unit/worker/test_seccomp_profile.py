@@ -160,6 +160,34 @@ def test_an_ioctl_that_types_into_a_terminal_is_refused(architecture: str, above
         assert answer(architecture, ioctl, 0, above << 32 | request) == ALLOW
 
 
+@architectures
+@given(above=st.integers(0, 2**32 - 1))
+def test_a_lease_that_makes_others_wait_is_refused(architecture: str, above: int) -> None:
+    fcntl = NUMBERS[architecture]["fcntl"]
+    assert answer(architecture, fcntl, 0, above << 32 | 1024) == EPERM
+    for command in (0, 1, 2, 3, 4, 6, 1025, 1030, 1031, 1033):
+        assert answer(architecture, fcntl, 0, above << 32 | command) == ALLOW
+
+
+def test_every_group_has_a_reason_and_no_call_is_in_two() -> None:
+    assert all(len(why) > 60 for why in profile.REASONS.values())
+    assert len(set(profile.ALLOWED)) == len(profile.ALLOWED)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("keyctl", "add_key", "request_key", "io_uring_setup", "io_uring_enter"),
+        *("io_uring_register", "ptrace", "process_vm_readv", "process_vm_writev", "pidfd_getfd"),
+        *("unshare", "setns", "mount", "bpf", "perf_event_open", "userfaultfd", "personality"),
+    ],
+)
+def test_what_is_left_out_on_purpose_stays_out(name: str) -> None:
+    assert name not in profile.ALLOWED
+    for architecture in profile.ARCHITECTURES:
+        assert answer(architecture, NUMBERS[architecture][name]) == EPERM
+
+
 def test_every_allowed_name_is_a_system_call_somewhere() -> None:
     known = set().union(*NUMBERS.values())
     assert set(profile.ALLOWED) <= known

@@ -5,11 +5,11 @@ a newer libc falls back. tools/build_seccomp.py compiles it to the .bpf files be
 for each architecture; a test checks that they are what it builds, others what they answer. Names
 that an architecture does not have are left out there.
 
-Left out on purpose, because no function needs them and the kernel behind them is large or has
-often been broken: ptrace and process_vm_* (other processes' memory), io_uring, userfaultfd, bpf,
-perf_event_open, keyrings, everything that makes or joins namespaces or mounts, file handles,
-personality, moving memory between NUMA nodes, modules, clocks, reboot, quotas, fanotify, raw I/O
-ports, and the 32-bit and x32 variants of all calls.
+REASONS says why each group is there. Left out on purpose, because no function needs them and the
+kernel behind them is large or has often been broken: ptrace and process_vm_* (other processes'
+memory), io_uring, userfaultfd, bpf, perf_event_open, keyrings, everything that makes or joins
+namespaces or mounts, file handles, personality, moving memory between NUMA nodes, modules, clocks,
+reboot, quotas, fanotify, raw I/O ports, and the 32-bit and x32 variants of all calls.
 """
 
 from typing import Final
@@ -80,8 +80,28 @@ IPC: Final = """
 
 THE_REST: Final = "getrandom sysinfo"
 
-_GROUPS: Final = (FILES, WAITING, MEMORY, PROCESSES, SIGNALS_AND_TIME, SOCKETS, IPC, THE_REST)
-ALLOWED: Final = tuple(name for group in _GROUPS for name in group.split())
+REASONS: Final = {
+    FILES: "Opening, reading, changing files by name. Mounts and permissions say which: all that "
+    "is not the sandbox's own is read-only, and nothing of the host's is below its root. mknod "
+    "makes pipes and sockets; devices take a capability. Not: mounts, file handles (they open by "
+    "number, past all directories), quotas, fanotify.",
+    WAITING: "Waiting for files, timers and events, as every event loop does. Old asynchronous I/O "
+    "(io_submit) is used by databases; io_uring, whose kernel half has often been broken, is not.",
+    MEMORY: "Its own memory, bounded by its cgroup; code made at run time included, as "
+    "just-in-time compilers do. Not: userfaultfd and memfd_secret, placement on NUMA nodes, other "
+    "processes' memory.",
+    PROCESSES: "Its own processes and threads, in its own pid namespace, and asking about itself. "
+    "Changing ids is allowed and useless: one uid is mapped. It may restrict itself further "
+    "(seccomp, landlock). Not: ptrace, process_vm_*, pidfd_getfd, namespaces, personality.",
+    SIGNALS_AND_TIME: "Signals within its pid namespace, clocks to be read, timers. Not: setting "
+    "clocks.",
+    SOCKETS: "What a socket can do once it is there; which there may be, `socket` is asked below.",
+    IPC: "System V and POSIX queues, semaphores and shared memory, in an IPC namespace of its own; "
+    "their pages are charged to its cgroup.",
+    THE_REST: "Random bytes; and the size of the machine, which /proc shows as well.",
+}
+"""Why each group of calls is allowed. A test checks that none is without."""
+ALLOWED: Final = tuple(name for group in REASONS for name in group.split())
 
 # clone may make threads and processes, but none of CLONE_NEW*: CGROUP, UTS, IPC, USER, PID, NET,
 # NS. (NEWTIME shares its bit with the exit signal's byte and is honoured by clone3 only.)
@@ -101,3 +121,8 @@ SOCKET_FAMILIES: Final = (AF_UNIX, AF_INET, AF_INET6)
 TIOCSTI: Final = 0x5412
 TIOCLINUX: Final = 0x541C
 REFUSED_IOCTLS: Final = (TIOCSTI, TIOCLINUX)
+
+# A lease on a file makes others wait, 45 s by default, who open it. It is for the file's owner:
+# where Hearth is an ordinary user, a sandbox is that of its code, which others may share.
+F_SETLEASE: Final = 1024
+REFUSED_FCNTLS: Final = (F_SETLEASE,)
