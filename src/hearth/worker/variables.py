@@ -13,6 +13,8 @@ from typing import Final
 from hearth.model.functions import FunctionVersion
 from hearth.model.log_settings import LogFormat
 
+_ALPHABET: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
@@ -36,8 +38,7 @@ class Credentials:
 
     @classmethod
     def fresh(cls) -> "Credentials":
-        alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
-        name = "".join(secrets.choice(alphabet) for _ in range(16))
+        name = "".join(_ALPHABET[byte & 31] for byte in secrets.token_bytes(16))
         return cls(f"ASIA{name}", secrets.token_urlsafe(30), secrets.token_urlsafe(96))
 
 

@@ -158,8 +158,10 @@ class Worker:
             trees = Trees(code, _laid(layers))
             program = replace(_program(made, function, plan, trees, stream), zygote=kind)
             environment = extension_variables(function, program.environment)
-            extensions = await asyncio.to_thread(find_extensions, made, program.mounts, environment)
-            launch = Launch(program=program, init_line=plan.init_line, extensions=extensions)
+            launch = Launch(program=program, init_line=plan.init_line)
+            if trees.opt is not None:  # else there can be none, and a thread is dear
+                found = await asyncio.to_thread(find_extensions, made, program.mounts, environment)
+                launch = replace(launch, extensions=found)
         sink = StreamSink(self._logs, group, stream, self._clock)
         return ExecutionEnvironment(made, function, launch, sink, self._clock, self._jobs)
 

@@ -3,29 +3,47 @@
 import asyncio
 import contextlib
 import errno
+import os
 from pathlib import Path
 from typing import Final
 
 _REMOVE_TRIES: Final = 200
+_BYTES_MAX: Final = 64 << 10
+_PAGE: Final = 2048  # the kernel gives a little less than a page of 4096 at a time
 _REMOVE_PAUSE_S: Final = 0.005
 
 
 def read_int(path: Path) -> int:
     """Raises OSError. `max` is read as 0: nothing counted."""
-    text = path.read_text(encoding="ascii").strip()
-    return 0 if text == "max" else int(text)
+    text = _read(path)
+    return 0 if text.startswith(b"max") else int(text)
 
 
 def read_table(path: Path) -> dict[str, int]:
     """Lines of `name number`. Raises OSError."""
-    rows = (line.split() for line in path.read_text(encoding="ascii").splitlines())
+    rows = (line.split() for line in _read(path).decode("ascii").splitlines())
     return {row[0]: int(row[1]) for row in rows if len(row) == 2}
+
+
+def _read(path: Path) -> bytes:
+    """A cold start reads a dozen of these, and Python's own files cost three times as much."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        text = os.read(fd, _BYTES_MAX)
+        while len(text) >= _PAGE and (more := os.read(fd, _BYTES_MAX)):
+            text += more
+        return text
+    finally:
+        os.close(fd)
 
 
 def write(path: Path, value: int | str) -> None:
     """Raises OSError. Opens the file as it is: control files are never created."""
-    with path.open("r+b", buffering=0) as file:
-        file.write(str(value).encode())
+    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        os.write(fd, str(value).encode())
+    finally:
+        os.close(fd)
 
 
 def write_if_there(path: Path, value: int | str) -> None:

@@ -1,5 +1,7 @@
 """How is what the worker knows said in an order to the launcher? And what cannot be said at all?"""
 
+import functools
+import os
 from pathlib import Path
 
 from hearth.worker.limits.contract import MB, Bounds
@@ -16,8 +18,19 @@ from hearth.worker.sandboxes.messages import WAIT_ARGUMENT
 def mount_order(mount: Mount) -> list[str]:
     """See StartOrder.mounts. Resolved, because the launcher sees the host below a directory: a
     link would mislead."""
-    below = [str(directory.resolve()) for directory in mount.below]
-    return [str(mount.source.resolve()), mount.destination, *below]
+    return [_resolved(mount.source), mount.destination, *map(_resolved, mount.below)]
+
+
+def _resolved(path: Path) -> str:
+    """Trees lie beside one another in few directories, which are looked at once."""
+    if path.is_symlink():
+        return str(path.resolve())
+    return os.path.join(_resolved_parent(path.parent), path.name)  # noqa: PTH118 - a string goes on
+
+
+@functools.lru_cache(maxsize=64)
+def _resolved_parent(directory: Path) -> str:
+    return str(directory.resolve())
 
 
 def bounds(spec: SandboxSpec) -> Bounds:
