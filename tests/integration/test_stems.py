@@ -270,3 +270,55 @@ def test_when_the_launcher_dies_no_stem_survives_it(tmp_path: Path) -> None:
         assert (await run(await scene.sandbox("next"), python("print(1)")))[0] == "1\n"
 
     play_stems(tmp_path, scenario)
+
+
+REHEARSED = """
+import os
+held = [bytearray(4096) for _ in range(500)]
+
+def touch():
+    for page in held:
+        page[0] = 1
+
+def rehearse(directory):
+    open(f"{directory}/file", "w").close()
+    os.makedirs(f"{directory}/below", exist_ok=True)
+    touch()
+
+def main():
+    def faults():
+        return int(open("/proc/self/stat").read().rpartition(")")[2].split()[7])
+    before = faults()
+    touch()
+    print(faults() - before, os.path.exists("/rehearsal"))
+"""
+
+
+def test_pages_that_were_written_to_in_a_rehearsal_are_there_before_the_start(
+    tmp_path: Path,
+) -> None:
+    async def scenario(scene: Scene, backend: ZygoteBackend) -> None:
+        faults: list[int] = []
+        for script in (REHEARSED, REHEARSED.replace("rehearse", "other")):
+            directory = tmp_path / str(len(faults))
+            directory.mkdir()
+            program = scripted(directory, script)
+            assert program.zygote is not None
+            assert await backend.prepare(program.zygote, 1)
+            sandbox = await scene.sandbox(f"s{len(faults)}", kind=program.zygote)
+            out, err, _ = await run(sandbox, program)
+            assert err == ""
+            found, shows = out.split()
+            assert shows == "False"
+            faults.append(int(found))
+            if script is REHEARSED:
+                assert backend.pages > 0
+        assert faults[1] >= 400, "each page is copied when it is first written to"
+        if linux_is_at_least(5, 14):
+            assert faults[0] < 100
+
+    play_stems(tmp_path, scenario)
+
+
+def linux_is_at_least(*version: int) -> bool:
+    return tuple(int(part) for part in os.uname().release.split(".")[:2]) >= version

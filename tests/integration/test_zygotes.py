@@ -107,10 +107,10 @@ def play(
     asyncio.run(main())
 
 
-def scripted(directory: Path, **changes: Any) -> Program:
+def scripted(directory: Path, text: str = SCRIPT, **changes: Any) -> Program:
     kit = directory / "kit"
     kit.mkdir(exist_ok=True)
-    (kit / "script.py").write_text(SCRIPT)
+    (kit / "script.py").write_text(text)
     mount = Mount(kit, "/var/runtime")
     command = (PYTHON, "-S")
     script = "/var/runtime/script.py"

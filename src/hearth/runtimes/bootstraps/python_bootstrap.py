@@ -41,6 +41,28 @@ def warm() -> None:
     _rehearse(bootstrap, LambdaRuntimeClient, runtime_client, times=2)
 
 
+def rehearse(directory: str) -> None:
+    """Be a function from its import to the end of its first invoke, in a process that is thrown
+    away: which pages that writes to is what another will need. `directory` is ours to write to."""
+    import _socket
+
+    import runtime_client
+
+    with open(f"{directory}/rehearsed.py", "w") as module:  # noqa: PTH123 - imports less
+        module.write("def handler(event, context):\n    return {'ok': True}\n")
+    ours, theirs = _socket.socketpair()
+    theirs.send(_NEXT + _ACCEPTED)
+    theirs.shutdown(_socket.SHUT_WR)  # there is no second event
+    runtime_client._connection._socket = ours  # noqa: SLF001
+    os.environ["LAMBDA_TASK_ROOT"] = directory
+    os.environ["_HANDLER"] = "rehearsed.handler"
+    os.environ["AWS_LAMBDA_RUNTIME_API"] = "127.0.0.1:9"
+    try:
+        main()
+    except ConnectionError:
+        theirs.close()
+
+
 def main() -> None:
     task = os.environ["LAMBDA_TASK_ROOT"]
     version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
@@ -77,13 +99,7 @@ def _rehearse(bootstrap, client_class, transport, times) -> None:  # type: ignor
     import _socket
 
     ours, theirs = _socket.socketpair()
-    answer = (
-        b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
-        b"Lambda-Runtime-Aws-Request-Id: 0\r\nLambda-Runtime-Deadline-Ms: 0\r\n"
-        b"Lambda-Runtime-Invoked-Function-Arn: a\r\nLambda-Runtime-Trace-Id: t\r\n"
-        b'Content-Length: 30\r\n\r\n{"a": [1, 2.5, "x", null, {}]}'
-        b"HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\n\r\n{}"
-    )
+    answer = _NEXT + _ACCEPTED
     client = client_class("127.0.0.1:9", False)
     transport._connection._socket = ours  # noqa: SLF001
     for _ in range(times):
@@ -108,6 +124,13 @@ def _rehearse(bootstrap, client_class, transport, times) -> None:  # type: ignor
     theirs.close()
 
 
+_NEXT = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+    b"Lambda-Runtime-Aws-Request-Id: 0\r\nLambda-Runtime-Deadline-Ms: 0\r\n"
+    b"Lambda-Runtime-Invoked-Function-Arn: a\r\nLambda-Runtime-Trace-Id: t\r\n"
+    b'Content-Length: 30\r\n\r\n{"a": [1, 2.5, "x", null, {}]}'
+)
+_ACCEPTED = b"HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\n\r\n{}"
 _REHEARSALS = 10  # the interpreter specialises what has run some times
 
 

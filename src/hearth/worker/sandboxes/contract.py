@@ -67,8 +67,9 @@ class ZygoteKind:
     command: tuple[str, ...]
     script: str | None
     """Must define main(), which runs the program. May define preload(), which loads what every
-    program needs, and warm(), which uses it: in a fork, before a function is known for it.
-    None: nothing is preloaded."""
+    program needs; rehearse(directory), which is called twice, in forks thrown away, to find out
+    which pages main() will write to; and warm(), which is called in each fork before it is known
+    what it is for. None: nothing is preloaded."""
     environment: tuple[tuple[str, str], ...]
     """No secrets."""
     mounts: tuple[Mount, ...]

@@ -148,7 +148,7 @@ class Zygotes:
             self._forked(zygote, message)
         elif zygote.number is not None:
             number, zygote.number = zygote.number, None
-            said = {"answer": {}} if "ready" in message else {"error": message["error"]}
+            said = {"error": message["error"]} if "error" in message else {"answer": message}
             self._answer(number, said)
 
     def _map_uids(self, zygote: Zygote) -> None:

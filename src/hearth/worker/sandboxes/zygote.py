@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from hearth.base.clock import Clock
 from hearth.base.jobs import Jobs
+from hearth.base.log import Log
 from hearth.model.ids import SandboxId
 from hearth.worker.sandboxes import messages
 from hearth.worker.sandboxes.bubblewrap import BubblewrapBackend
@@ -36,6 +37,8 @@ from hearth.worker.sandboxes.orders import mount_order
 from hearth.worker.sandboxes.stems import Stems, StemStatistics
 from hearth.worker.sandboxes.zygotes import Zygotes
 from hearth.worker.stem_policy import DEFAULT_BOUNDS, StemBounds
+
+log = Log("zygotes")
 
 _TRIAL: Final = SandboxSpec(sandbox=SandboxId("trial"), memory_mb=128, tmp_mb=1)
 _TRIAL_NUMBER: Final = 0
@@ -64,6 +67,8 @@ class ZygoteBackend(BubblewrapBackend):
         self._zygote_uids: dict[int, int] = {}
         self.forked = 0
         """How many programs were forked, and not executed."""
+        self.pages = 0
+        """Runs of pages that forks of the newest zygote copy at once; see zygote_pages.py."""
 
     async def open(self) -> Capabilities:
         """bubblewrap's; and whether zygotes work too, by making one and forking from it."""
@@ -161,10 +166,12 @@ class ZygoteBackend(BubblewrapBackend):
         if uid is not None:
             self._zygote_uids[number] = uid
         try:
-            await launcher.ask(messages.ZYGOTE, order)
+            answer = await launcher.ask(messages.ZYGOTE, order)
         except SandboxFailed:
             self._zygote_gone(number)
             raise
+        self.pages = answer.content["pages"]
+        log.debug("zygote made", command=kind.command[0], pages=self.pages)
 
     def retire(self, number: int) -> None:
         if self._launcher is not None:

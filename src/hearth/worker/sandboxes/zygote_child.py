@@ -28,7 +28,7 @@ import time
 from types import ModuleType
 from typing import Any, Callable, Final, NamedTuple, NoReturn, Sequence  # noqa: UP035 - imports less
 
-from hearth.worker.sandboxes import confine, jail_steps, linux, wire
+from hearth.worker.sandboxes import confine, jail_steps, linux, wire, zygote_pages
 
 PIDS: Final = (1, 2)
 """Of init and the program. OpenSSL and tempfile notice a fork by a pid that has changed."""
@@ -57,6 +57,8 @@ class Config(NamedTuple):
     loaded: "frozenset[str]"
     """The first names of all modules that it has."""
     arguments: "tuple[int, int]"
+    pages: "list[list[int]]"
+    """Which a program writes to before it has answered its first event; see zygote_pages.py."""
     mount_namespaces: "tuple[int, int]"
     """One with a /proc, and the one that children get a copy of."""
 
@@ -174,6 +176,7 @@ def make_read_only(place: str) -> None:
 
 def split(order: Order, config: Config, status: socket.socket) -> Run:
     failing = split_off_program(status)
+    zygote_pages.populate(config.pages)
     status.close()
     return run_as(order.content, config, failing)
 
@@ -183,6 +186,7 @@ def split_stem(fds: "list[int]", config: Config, status: socket.socket) -> Run:
     pages that it will need: the first touch of each copies it. Then it waits for the one message
     that says what it is for, in a sandbox that is as closed as it will ever be."""
     failing = split_off_program(status, fds)
+    zygote_pages.populate(config.pages)
     warm = getattr(config.module, "warm", None)
     if warm is not None:
         warm()

@@ -15,15 +15,16 @@ import os
 import socket
 import sys
 from types import ModuleType
-from typing import Any
+from typing import Any, Callable  # noqa: UP035 - imports less
 
 if __name__ == "__main__":  # executed by path: find our own package
     sys.path.append(__file__.partition("/hearth/")[0])
 
-from hearth.worker.sandboxes import confine, linux, wire, zygote_child
+from hearth.worker.sandboxes import confine, linux, wire, zygote_child, zygote_pages
 from hearth.worker.sandboxes.zygote_child import Config
 
 _SOURCES = "/zygote"
+_REHEARSAL = "/rehearsal"
 _FLAGS = (
     linux.CLONE_PARENT
     | linux.CLONE_NEWPID
@@ -44,7 +45,7 @@ def main() -> None:
     except Exception as error:  # noqa: BLE001 - whatever a runtime's script raises
         wire.send(control, {"error": f"{type(error).__name__}: {error}"})
         os._exit(1)
-    wire.send(control, {"ready": os.getpid()})
+    wire.send(control, {"ready": os.getpid(), "pages": len(config.pages)})
     run = serve(control, config)
     del control
     # From here on in a sandbox: what is raised is the program's, and ends this interpreter.
@@ -67,18 +68,20 @@ def prepare(message: dict[str, Any]) -> Config:
     if script is not None:
         sys.path.insert(0, os.path.dirname(script))  # noqa: PTH120 - as the interpreter does
     module = None if script is None else load(script)
+    rehearse = getattr(module, "rehearse", None)
     forget_ourselves()
     coerced = {name: os.environ[name] for name in os.environ if name not in message["environment"]}
     linux.detach(_SOURCES)
     os.rmdir(_SOURCES)  # noqa: PTH106 - pathlib is large, and every child would carry it
-    for place in ("/dev", "/"):
-        zygote_child.make_read_only(place)
     arguments = zygote_child.argument_area()
-    namespaces = split_mounts()
     confine.known_capabilities()
-    confine.set_dumpable(dumpable=False)
     gc.collect()
     gc.freeze()  # or a child's first collection would copy every page
+    pages = rehearsed(rehearse)
+    for place in ("/dev", "/"):
+        zygote_child.make_read_only(place)
+    namespaces = split_mounts()
+    confine.set_dumpable(dumpable=False)
     return Config(
         module=module,
         script=script,
@@ -89,8 +92,19 @@ def prepare(message: dict[str, Any]) -> Config:
         seccomp=bytes.fromhex(message["seccomp"]),
         loaded=frozenset(name.partition(".")[0] for name in sys.modules),
         arguments=arguments,
+        pages=pages,
         mount_namespaces=namespaces,
     )
+
+
+def rehearsed(rehearse: "Callable[[str], None] | None") -> "list[list[int]]":
+    """None, if it fails: then pages are copied one by one."""
+    if rehearse is None:
+        return []
+    try:
+        return zygote_pages.learn(rehearse, _REHEARSAL)
+    except OSError:
+        return []
 
 
 def split_mounts() -> tuple[int, int]:
