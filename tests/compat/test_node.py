@@ -229,15 +229,23 @@ def streamed(client: "LambdaClient", name: str, event: Any) -> tuple[list[bytes]
 def test_node_waits_for_its_function_before_there_is_one(runtime: str, tmp_path: Path) -> None:
     look = """
         const fs = require("fs");
-        exports.handler = async () => ({
-            environment: process.env,
-            argv: process.argv,
-            directory: process.cwd(),
-            descriptors: fs.readdirSync("/proc/self/fd").filter((fd) => {
-                try { return fs.readlinkSync(`/proc/self/fd/${fd}`).startsWith("socket:"); }
-                catch { return false; }
-            }).length,
-        });
+        exports.handler = async (event) => {
+            if (event.rejects) {
+                Promise.reject(new Error("lost"));
+                await new Promise((resolve) => setTimeout(resolve, 20000));
+            }
+            return {
+                environment: process.env,
+                argv: process.argv,
+                directory: process.cwd(),
+                globals: Object.keys(globalThis),
+                listeners: process.eventNames().map(String).sort(),
+                descriptors: fs.readdirSync("/proc/self/fd").filter((fd) => {
+                    try { return fs.readlinkSync(`/proc/self/fd/${fd}`).startsWith("socket:"); }
+                    catch { return false; }
+                }).length,
+            };
+        };
     """
     code = {"ZipFile": package({"index.js": look})}
     settings = {"Runtime": runtime, "Handler": "index.handler", "Code": code}
@@ -251,17 +259,23 @@ def test_node_waits_for_its_function_before_there_is_one(runtime: str, tmp_path:
             return any(kind["runtime"] == "node" and kind["ready"] for kind in stems()["kinds"])
 
         create(client, "first", "", **settings)
-        executed = json.loads(client.invoke(FunctionName="first")["Payload"].read())
+        executed = json.loads(client.invoke(FunctionName="first", Payload="{}")["Payload"].read())
         wait_until(is_ready, "a Node.js that waits", within_s=60.0)
         variables = {"Variables": {"MINE": "1", "NODE_ENV": "test"}}
         create(client, "second", "", Environment=variables, **settings)
         before = stems()["taken"]
-        bound = json.loads(client.invoke(FunctionName="second")["Payload"].read())
+        bound = json.loads(client.invoke(FunctionName="second", Payload="{}")["Payload"].read())
         assert stems()["taken"] == before + 1
+        errors = [
+            json.loads(client.invoke(FunctionName=name, Payload='{"rejects": 1}')["Payload"].read())
+            for name in ("first", "second")
+        ]
+        assert errors[0]["errorType"] == errors[1]["errorType"]
+        assert "lost" in errors[1]["errorMessage"] or nodes.major_of(runtime) > 22
         assert own.stop() == 0
     assert bound["environment"]["MINE"] == "1"
     names = set(bound["environment"]) - {"MINE", "NODE_ENV"}
     assert names == set(executed["environment"])
     assert bound["environment"]["AWS_LAMBDA_FUNCTION_NAME"] == "second"
-    for same in ("argv", "directory", "descriptors"):
+    for same in ("argv", "directory", "globals", "listeners", "descriptors"):
         assert bound[same] == executed[same], same

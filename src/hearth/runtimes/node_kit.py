@@ -193,3 +193,4 @@ def _fill(draft: Path, tarball: Path, client: Client) -> None:
     # What the client asks for; the bootstrap has loaded something of this name by then.
     (draft / "rapid-client.node").write_bytes(b"")
     shutil.copyfile(BOOTSTRAP, draft / "bootstrap.js")
+    shutil.copyfile(BOOTSTRAPS / "node_rehearsal.js", draft / "rehearsal.js")

@@ -113,7 +113,7 @@ def test_the_client_is_fetched_by_npm_once_and_kept(tmp_path: Path) -> None:
     assert (kits[0] / "index.mjs").read_bytes() == MODULE
     assert sorted(file.name for file in kits[0].iterdir()) == [
         *("LICENSE", "NOTICE", "THIRD-PARTY-LICENSES"),
-        *("bootstrap.js", "index.mjs", "rapid-client.node"),
+        *("bootstrap.js", "index.mjs", "rapid-client.node", "rehearsal.js"),
     ]
     assert sorted(file.name for file in (tmp_path / "cache").iterdir()) == sorted(
         [kits[0].name, client.tarball]

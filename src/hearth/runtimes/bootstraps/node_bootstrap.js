@@ -163,19 +163,24 @@ class Transport {
 }
 
 // Answers require("./rapid-client.node") of AWS's client with our transport.
-function install(directory) {
-  const name = path.join(directory, "rapid-client.node");
-  const addon = new Module(name, null);
-  addon.filename = name;
-  let made = null; // when it is first needed: before that, nobody may know where the API is
-  const transport = () => (made ??= new Transport(process.env.AWS_LAMBDA_RUNTIME_API));
-  addon.exports = {
-    next: () => transport().next(),
-    done: (id, body) => transport().done(id, body),
-    error: (id, body, xray) => transport().error(id, body, xray),
-  };
-  addon.loaded = true;
-  Module._cache[name] = addon;
+class Addon {
+  constructor(directory) {
+    this.transport = null; // when it is first needed: before that, nobody may know where the API is
+    const name = path.join(directory, "rapid-client.node");
+    const module = new Module(name, null);
+    module.filename = name;
+    module.exports = {
+      next: () => this.current().next(),
+      done: (id, body) => this.current().done(id, body),
+      error: (id, body, xray) => this.current().error(id, body, xray),
+    };
+    module.loaded = true;
+    Module._cache[name] = module;
+  }
+
+  current() {
+    return (this.transport ??= new Transport(process.env.AWS_LAMBDA_RUNTIME_API));
+  }
 }
 
 // --- waiting for a function: started before anybody knows for which
@@ -209,35 +214,86 @@ function become({ environment, working_directory: directory }) {
   process.argv.length = 2;
 }
 
-// What the client and most functions load, and the first use of what is slow at first.
-function warm() {
-  for (const name of ["async_hooks", "crypto", "events", "http", "https", "os", "stream", "url", "util", "worker_threads", "zlib"]) {
-    require(`node:${name}`);
+const USUAL = ["async_hooks", "crypto", "events", "http", "https", "os", "stream", "url", "util"];
+const REHEARSALS = 20;
+const EVENT =
+  "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nLambda-Runtime-Aws-Request-Id: 0\r\n" +
+  "Lambda-Runtime-Deadline-Ms: 9999999999999\r\nLambda-Runtime-Invoked-Function-Arn: a\r\n" +
+  'Lambda-Runtime-Trace-Id: t\r\nContent-Length: 30\r\n\r\n{"a": [1, 2.5, "x", null, {}]}';
+const ACCEPTED = "HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\n\r\n{}";
+
+// Runs a handler that does nothing some times, over real sockets: what runs for the first time is
+// compiled then, and that is most of what a first invoke costs.
+async function rehearse(file, directory, addon) {
+  let left = REHEARSALS;
+  let finish;
+  const finished = new Promise((resolve) => (finish = resolve));
+  const server = net.createServer((socket) =>
+    socket.on("data", (data) => {
+      if (data[0] !== 0x47 /* G of GET */) {
+        socket.write(ACCEPTED);
+      } else if (left > 0) {
+        left -= 1;
+        socket.write(EVENT);
+      } else {
+        finish(socket);
+      }
+    }),
+  );
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const transport = new Transport(`127.0.0.1:${server.address().port}`);
+  addon.transport = transport;
+  Object.assign(process.env, {
+    _HANDLER: "rehearsal.handler",
+    LAMBDA_TASK_ROOT: directory,
+    AWS_LAMBDA_FUNCTION_NAME: "f",
+    AWS_LAMBDA_FUNCTION_VERSION: "1",
+    AWS_LAMBDA_FUNCTION_MEMORY_SIZE: "1",
+    AWS_LAMBDA_LOG_GROUP_NAME: "g",
+    AWS_LAMBDA_LOG_STREAM_NAME: "s",
+  });
+  if (Number(process.versions.node.split(".")[0]) < CLIENT_RUNS_ON_LOAD) {
+    const client = await import(file);
+    await client.run(directory, "rehearsal.handler");
+  } else {
+    await import(`${file}?rehearsal`); // a module of its own
   }
-  const transport = new Transport("127.0.0.1:9");
-  transport.socket = { ref() {}, unref() {}, write() {} };
-  for (let round = 0; round < 200; round += 1) {
-    transport.waiting = { resolve() {}, reject() {} };
-    transport.receive(REHEARSED);
+  const socket = await finished;
+  transport.lose = () => {}; // its client waits for ever, and must not hear that all is over
+  transport.socket.destroy();
+  socket.destroy();
+  server.close();
+  addon.transport = null;
+  for (const name of ["beforeExit", "uncaughtException", "unhandledRejection"]) {
+    process.removeAllListeners(name);
   }
+  for (const name of ["requestId", "tenantId"]) {
+    delete globalThis[Symbol.for(`aws.lambda.runtime.${name}`)];
+  }
+  delete globalThis.awslambda;
+  delete require.cache[path.join(directory, "rehearsal.js")];
 }
 
-const REHEARSED = Buffer.from(
-  "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nLambda-Runtime-Aws-Request-Id: 0\r\n" +
-    "Lambda-Runtime-Deadline-Ms: 0\r\nContent-Length: 2\r\n\r\n{}",
-);
+// All that can be done before anybody knows which function it will be.
+async function getReady(file, directory, addon) {
+  USUAL.forEach((name) => require(`node:${name}`));
+  await rehearse(file, directory, addon);
+  const transport = addon.current();
+  await new Promise((resolve) => transport.connect().ref().once("connect", resolve));
+  transport.socket.unref();
+}
 
 async function main() {
   const directory = fs.realpathSync(__dirname);
   const file = pathToFileURL(path.join(directory, "index.mjs")).href;
-  install(directory);
+  const addon = new Addon(directory);
   const descriptor = WAIT.exec(process.argv[2] ?? "")?.[1];
   if (descriptor !== undefined) {
-    warm();
-    if (Number(process.versions.node.split(".")[0]) < CLIENT_RUNS_ON_LOAD) {
-      await import(file);
-    }
+    await getReady(file, directory, addon);
     become(receiveOrder(Number(descriptor)));
+    if (addon.transport.address !== process.env.AWS_LAMBDA_RUNTIME_API) {
+      addon.transport = null;
+    }
   }
   const client = await import(file);
   if (client.run !== undefined) {

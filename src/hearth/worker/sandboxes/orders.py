@@ -3,6 +3,7 @@
 import functools
 import os
 from pathlib import Path
+from typing import Final
 
 from hearth.worker.limits.contract import MB, Bounds
 from hearth.worker.sandboxes.contract import (
@@ -12,7 +13,9 @@ from hearth.worker.sandboxes.contract import (
     SandboxSpec,
     ZygoteKind,
 )
-from hearth.worker.sandboxes.messages import WAIT_ARGUMENT
+from hearth.worker.sandboxes.messages import API_HOST, API_PORT, WAIT_ARGUMENT
+
+_API: Final = f"{API_HOST}:{API_PORT}"
 
 
 def mount_order(mount: Mount) -> list[str]:
@@ -45,7 +48,8 @@ def waiting_program(kind: ZygoteKind) -> Program:
     """What is executed before a function of the kind is known."""
     return Program(
         argv=(*kind.command, WAIT_ARGUMENT),
-        environment=dict(kind.environment),
+        # So that it can connect, and be accepted when it is bound.
+        environment={**dict(kind.environment), "AWS_LAMBDA_RUNTIME_API": _API},
         working_directory="/",
         mounts=kind.mounts,
     )
