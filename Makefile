@@ -2,6 +2,7 @@
 # make test   sets up everything and runs every check and every test
 # make bench  prints warm, cold, CPU and idle figures as ratios to a floor measured beside them
 #             (bench-decisions: the decisions alone; bench-control: 10,000 versions; fuzz: all inputs)
+# make bench-streaming  prints how late streamed bytes reach the client, and what 200 MB of them cost
 # make bench-cold  prints the first invoke of a function, by sandbox (bench-cold-node: of Node.js)
 #
 # All of them need git, make and Python >= 3.11 with venv; everything else comes from PyPI.
@@ -12,7 +13,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format unit bench bench-cold bench-cold-node bench-decisions bench-control fuzz lock clean
+.PHONY: help setup demo test check format unit bench bench-cold bench-cold-node bench-decisions bench-control bench-streaming fuzz lock clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -60,6 +61,9 @@ bench-control: setup
 
 fuzz: setup
 	@$(BIN)/python tools/fuzz.py --seconds 60
+
+bench-streaming: setup
+	@$(BIN)/python bench/streaming.py
 
 bench-cold: setup
 	@$(BIN)/python bench/cold.py

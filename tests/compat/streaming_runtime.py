@@ -76,6 +76,12 @@ class Response:
             self.write(f"{number} ")
             time.sleep(every_s)
 
+    def stamp(self, count: int, every_s: float) -> None:
+        """When each piece was written, in nanoseconds of the machine's monotonic clock."""
+        for _ in range(count):
+            time.sleep(every_s)
+            self.write(f"@{time.monotonic_ns():020}@")
+
     def sleep(self, seconds: float) -> None:
         time.sleep(seconds)
 
