@@ -180,6 +180,19 @@ def test_a_stream_beyond_its_first_megabytes_is_complete(client: "LambdaClient")
     assert time.monotonic() - began_s > 0.5  # 2 MB at 2 MB/s: it was held back
 
 
+def test_hearth_invoke_prints_a_stream_and_its_error(
+    platform: Platform, client: "LambdaClient"
+) -> None:
+    told = platform.command("invoke", NAME, "--stream", "-p", payload(["tick", 3, 0.01]).decode())
+    assert (told.returncode, told.stdout) == (0, "0 1 2 \n"), told.stderr
+    steps = payload(["write", "some"], ["say", "logged"], ["fail", "midway"]).decode()
+    told = platform.command("invoke", NAME, "--stream", "--log", "-p", steps)
+    assert told.returncode == 1
+    assert told.stdout.startswith("some\n")
+    assert "midway" in told.stdout
+    assert "logged" in told.stderr
+
+
 def test_other_accounts_need_a_permission(platform: Platform, client: "LambdaClient") -> None:
     stranger = platform.client(aws_access_key_id="111122223333")
     arn = client.get_function_configuration(FunctionName=NAME)["FunctionArn"]

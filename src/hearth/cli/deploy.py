@@ -9,7 +9,7 @@ import click
 from hearth.cli import aws, output
 from hearth.cli.output import Failure, note
 from hearth.cli.package import zip_directory
-from hearth.cli.public_url import public_url
+from hearth.cli.public_url import by_path, public_url
 from hearth.cli.running import json_option, state_option
 from hearth.settings import read_state
 
@@ -78,6 +78,7 @@ def deploy(
     else:
         click.echo(url)
         note(f"Call it with: curl {url}")
+        note(f"Where that name is not known: curl {by_path(client.meta.endpoint_url, url)}")
 
 
 def _configuration(given: dict[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from hearth.model.limits import PAYLOAD_BYTES_MAX
 from hearth.settings import read_state
 
 if TYPE_CHECKING:
+    from types_boto3_lambda.client import LambdaClient
     from types_boto3_lambda.type_defs import InvocationRequestTypeDef
 
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 )
 @click.option("--log", is_flag=True, help="Show the last 4 KB of this invoke's log, on stderr.")
 @click.option("--qualifier", metavar="Q", help="A version or an alias.")
+@click.option("--stream", is_flag=True, help="Print the answer as the function writes it.")
 @state_option
 def invoke(
     function: str,
@@ -32,6 +34,7 @@ def invoke(
     payload_file: Any,
     log: bool,
     qualifier: str | None,
+    stream: bool,
     state: str | None,
 ) -> None:
     """Call FUNCTION (its name or ARN) and print what it returns.
@@ -42,6 +45,7 @@ def invoke(
     Examples:
       hearth invoke hello -p '{"n": 1}' --log
       hearth invoke hello --payload-file event.json | jq .
+      hearth invoke writer --stream
     """
     if payload is not None and payload_file is not None:
         raise click.UsageError("Give --payload or --payload-file, not both.")
@@ -58,15 +62,44 @@ def invoke(
     if qualifier is not None:
         request["Qualifier"] = qualifier
     with aws.errors_explained(paths):
-        answer = client.invoke(**request)
-        body = answer["Payload"].read()
-    if log and "LogResult" in answer:
-        tail = base64.b64decode(answer["LogResult"]).decode(errors="replace")
-        click.echo(_shown(tail.rstrip("\n")), err=True)
-    click.echo(body)
-    if "FunctionError" in answer:
-        click.echo(f"hearth: the function failed ({answer['FunctionError']}).", err=True)
+        if stream:
+            function_error = _stream(client, request)
+        else:
+            answer = client.invoke(**request)
+            body = answer["Payload"].read()
+            _show_log(answer.get("LogResult"))
+            click.echo(body)
+            function_error = answer.get("FunctionError")
+    if function_error is not None:
+        click.echo(f"hearth: the function failed ({function_error}).", err=True)
         sys.exit(1)
+
+
+def _stream(client: "LambdaClient", request: "InvocationRequestTypeDef") -> str | None:
+    """Print pieces as they come, then the error, if any; returns what kind it is."""
+    members: Any = request
+    answer = client.invoke_with_response_stream(**members)
+    end: Any = None
+    for event in answer["EventStream"]:
+        if "PayloadChunk" in event:
+            sys.stdout.buffer.write(event["PayloadChunk"]["Payload"])
+            sys.stdout.buffer.flush()
+        elif "InvokeComplete" in event:
+            end = event["InvokeComplete"]
+    if end is None:
+        raise Failure("The answer broke off before its end: Hearth has ended, or was ended.")
+    click.echo()
+    _show_log(end.get("LogResult"))
+    if "ErrorCode" not in end:
+        return None
+    click.echo(end.get("ErrorDetails", ""))
+    return str(end["ErrorCode"])
+
+
+def _show_log(encoded: str | None) -> None:
+    if encoded is not None:
+        tail = base64.b64decode(encoded).decode(errors="replace")
+        click.echo(_shown(tail.rstrip("\n")), err=True)
 
 
 def _shown(tail: str) -> str:

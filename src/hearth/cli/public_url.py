@@ -1,6 +1,7 @@
 """hearth deploy --url: how does a function get an address that anybody may call?"""
 
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from types_boto3_lambda.client import LambdaClient
@@ -38,3 +39,9 @@ def public_url(client: "LambdaClient", name: str) -> str:
         except client.exceptions.ResourceConflictException:
             continue  # from an earlier time
     return address
+
+
+def by_path(endpoint: str, url: str) -> str:
+    """The same URL by Hearth's own address: names below `localhost` are not known everywhere."""
+    url_id = (urlsplit(url).hostname or "").partition(".")[0]
+    return f"{endpoint.rstrip('/')}/lambda-url/{url_id}/"
