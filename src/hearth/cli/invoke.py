@@ -2,7 +2,7 @@
 
 import base64
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -15,6 +15,9 @@ from hearth.settings import read_state
 if TYPE_CHECKING:
     from types_boto3_lambda.client import LambdaClient
     from types_boto3_lambda.type_defs import InvocationRequestTypeDef
+
+
+_BROKEN_OFF: Final = "The answer broke off before its end: Hearth has ended, or was ended."
 
 
 @click.command()
@@ -77,17 +80,22 @@ def invoke(
 
 def _stream(client: "LambdaClient", request: "InvocationRequestTypeDef") -> str | None:
     """Print pieces as they come, then the error, if any; returns what kind it is."""
+    from urllib3.exceptions import HTTPError
+
     members: Any = request
     answer = client.invoke_with_response_stream(**members)
     end: Any = None
-    for event in answer["EventStream"]:
-        if "PayloadChunk" in event:
-            sys.stdout.buffer.write(event["PayloadChunk"]["Payload"])
-            sys.stdout.buffer.flush()
-        elif "InvokeComplete" in event:
-            end = event["InvokeComplete"]
+    try:
+        for event in answer["EventStream"]:
+            if "PayloadChunk" in event:
+                sys.stdout.buffer.write(event["PayloadChunk"]["Payload"])
+                sys.stdout.buffer.flush()
+            elif "InvokeComplete" in event:
+                end = event["InvokeComplete"]
+    except HTTPError as error:
+        raise Failure(_BROKEN_OFF) from error
     if end is None:
-        raise Failure("The answer broke off before its end: Hearth has ended, or was ended.")
+        raise Failure(_BROKEN_OFF)
     click.echo()
     _show_log(end.get("LogResult"))
     if "ErrorCode" not in end:
