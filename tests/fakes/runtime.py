@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
@@ -20,6 +21,7 @@ from hearth.worker.sandboxes.contract import (
     SandboxFailed,
     Usage,
 )
+from hearth.worker.telemetry.hub import Telemetry
 
 MIB = 1024 * 1024
 ROOT = "/2018-06-01/runtime/"
@@ -54,6 +56,9 @@ class FakeSandbox:
         raise NotImplementedError("FakeProgram ends instead")
 
     async def terminate(self) -> None: ...
+
+    async def open_socket(self) -> socket.socket:
+        raise SandboxFailed("a fake has no network")
 
     async def kill(self) -> None:
         self.is_frozen = False
@@ -141,6 +146,7 @@ class FakeProgram:
         self._task: Any = None
         self.api = RuntimeApi(events)
         self.extensions = ExtensionApi(around.function, self)
+        self.telemetry = Telemetry(around.sandbox, around.clock, around.jobs)
         self.ended: str | None = None
         """Why, once it is."""
         self.end_takes_s = 0.0
@@ -157,6 +163,7 @@ class FakeProgram:
 
     async def end(self, reason: str) -> None:
         self.ended = reason
+        self.telemetry.close()
         if self._task is not None:
             self._task.cancel()
         await asyncio.sleep(self.end_takes_s)
@@ -221,6 +228,10 @@ class FakeProgram:
 
     def say(self, *lines: bytes) -> None:
         self._events.program_wrote(list(lines))
+
+    def say_to_telemetry(self, *lines: bytes) -> None:
+        self.telemetry.lines("function", lines)
+        self.say(*lines)
 
     def exit(self, exit_: Exit) -> None:
         self._events.program_exited(self, exit_failure(exit_))

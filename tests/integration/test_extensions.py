@@ -9,6 +9,7 @@ import shutil
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -352,3 +353,45 @@ def test_who_does_not_end_after_shutdown_is_killed_at_the_end_of_its_budget(
         assert not [said for said in scene.said("one") if "done" in said]
 
     Stage(BubblewrapBackend, tmp_path).play(story, {"one": {"sleep_at_shutdown_s": 600}})
+
+
+def test_telemetry_reaches_subscribers_inside_by_http_and_by_tcp(tmp_path: Path) -> None:
+    def subscribed(api: str, protocol: str, port: int, **changes: object) -> dict[str, object]:
+        uri = {"URI": f"http://sandbox.localdomain:{port}/events"}
+        body = {
+            "types": ["platform", "function"],
+            "buffering": {"timeoutMs": 25},
+            "destination": {
+                "protocol": protocol,
+                **(uri if protocol == "HTTP" else {"port": port}),
+            },
+            **changes,
+        }
+        return {"listen": [protocol, port], "subscribe": [api, body]}
+
+    def told(scene: Scene, extension: str) -> list[dict[str, Any]]:
+        return [said["telemetry"] for said in scene.said(extension) if "telemetry" in said]
+
+    async def story(scene: Scene) -> None:
+        await scene.invoke("a", "r1")
+        for name in ("one", "two"):
+            await scene.until(partial(reported, scene, name))
+            assert [said for said in scene.said(name) if said.get("subscribed") == 200]
+        assert types(told(scene, "one"))[0] == "platform.initStart"
+        lines = [e["record"] for e in told(scene, "two") if e["type"] == "function"]
+        assert lines == ["runtime is started"]
+        assert "platform.end" in types(told(scene, "two"))
+
+    def reported(scene: Scene, name: str) -> bool:
+        return "platform.report" in types(told(scene, name))
+
+    def types(events: list[dict[str, Any]]) -> list[str]:
+        return [event["type"] for event in events]
+
+    recorder = {
+        "one": subscribed("/2022-07-01/telemetry", "HTTP", 4243, schemaVersion="2022-12-13"),
+        "two": subscribed("/2020-08-15/logs", "TCP", 4244),
+    }
+    log = Stage(BubblewrapBackend, tmp_path).play(story, recorder)
+    assert "TELEMETRY\tName: one\tState: Subscribed\tTypes: [Platform, Function]" in log
+    assert "LOGS\tName: two\tState: Subscribed\tTypes: [Platform, Function]" in log

@@ -18,7 +18,7 @@ Source: https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from hearth.base.clock import Clock
 from hearth.base.jobs import Jobs
@@ -144,10 +144,14 @@ class ExecutionEnvironment:
             return
         if self._init.is_going_on:
             program.extensions.close_registration()
+            self._init.runtime_is_ready()
             if program.extensions.are_ready:
                 self._init.conclude(None)
-        elif self.lifecycle.state is State.FINISHING and not program.extensions.busy:
-            self._invokes.finish(None)
+        elif self.lifecycle.state is State.FINISHING:
+            if program.telemetry.is_on:
+                self._invokes.runtime_is_done()
+            if not program.extensions.busy:
+                self._invokes.finish(None)
 
     def extension_ready(self) -> None:
         program = self._core.program
@@ -181,12 +185,16 @@ class ExecutionEnvironment:
     def runtime_stream_broken(self) -> None:
         self._streams.broke()
 
+    def telemetry_subscribed(self, api: str, name: str, types: Sequence[str]) -> None:
+        self._core.journal.note(self._core.lines.subscribed(api, name, types))
+
     def program_wrote(self, lines: list[bytes]) -> None:
         self._core.journal.take(self._core.lines.admitted(lines), self._core.run)
         self._core.journal.flush()
 
     def extension_wrote(self, lines: list[bytes]) -> None:
-        self.program_wrote(lines)
+        self._core.journal.take(lines, self._core.run)
+        self._core.journal.flush()
 
     def program_exited(self, program: StartedProgram, failure: Failure) -> None:
         if program is not self._core.program:

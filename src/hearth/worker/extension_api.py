@@ -45,6 +45,12 @@ class Extension:
     undelivered: bytes | None = None
     """An event that came while it did not wait."""
 
+    @property
+    def record(self) -> dict[str, Any]:
+        """As telemetry describes it."""
+        told = {"name": self.name, "state": self.state, "events": self.events}
+        return told if self.error_type is None else {**told, "errorType": self.error_type}
+
     def may(self, step: Step) -> bool:
         return (self.state, step) in STEPS
 

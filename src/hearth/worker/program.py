@@ -9,6 +9,7 @@ import asyncio
 import errno
 import os
 import signal
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -18,6 +19,7 @@ from hearth.base.jobs import Jobs
 from hearth.base.log import Log
 from hearth.model import limits
 from hearth.model.functions import FunctionVersion
+from hearth.model.log_settings import LogFormat
 from hearth.worker.extension_api import EXTENSION_ROOT, ExtensionApi, shutdown_event
 from hearth.worker.extension_states import Step
 from hearth.worker.inside_errors import refuse_path
@@ -32,6 +34,7 @@ from hearth.worker.report import (
 from hearth.worker.runtime_api import Event, RuntimeApi, RuntimeEvents, is_streamed
 from hearth.worker.sandboxes.contract import Exit, ExitKind, Program, Sandbox, SandboxFailed
 from hearth.worker.supervision import RUNTIME, ExtensionProgram, Supervision
+from hearth.worker.telemetry.hub import Telemetry
 
 log = Log("program")
 
@@ -48,6 +51,8 @@ API_LIMITS = HttpLimits(
 )
 INTERNAL_BUDGET_S: Final = 0.5
 EXTERNAL_BUDGET_S: Final = 2.0
+FLUSH_S: Final = 0.2
+"""Of the budget, at most: for telemetry that subscribers have not got yet."""
 RUNTIME_SHARE: Final = 0.3
 """Of the budget: how long the runtime may take after SIGTERM, before the extensions' turn."""
 MEMORY_VERDICT_S: Final = 0.25
@@ -74,6 +79,10 @@ class ProgramEvents(RuntimeEvents, Protocol):
 
     def extension_wrote(self, lines: list[bytes]) -> None: ...
 
+    def telemetry_subscribed(self, api: str, name: str, types: Sequence[str]) -> None:
+        """An extension did, to the API `telemetry` or `logs`."""
+        ...
+
     def program_wrote(self, lines: list[bytes]) -> None: ...
 
     def program_exited(self, program: Any, failure: Failure) -> None:
@@ -89,6 +98,7 @@ class Surroundings:
     function: FunctionVersion
     clock: Clock
     jobs: Jobs
+    is_frozen: Callable[[], bool] = lambda: False
 
 
 class RunningProgram:
@@ -99,6 +109,10 @@ class RunningProgram:
         self._sandbox = around.sandbox
         self._events = events
         self.extensions = ExtensionApi(around.function, self)
+        self.telemetry = Telemetry(
+            around.sandbox, around.clock, around.jobs, is_paused=around.is_frozen
+        )
+        self.telemetry.has_json_lines = around.function.logging.format is LogFormat.JSON
         self.api = RuntimeApi(events, self._handle_other)
         self._server = HttpServer(
             self.api.handle, API_LIMITS, on_error=self._refused, streams=is_streamed
@@ -120,7 +134,7 @@ class RunningProgram:
         if launch.extensions:
             program = self._supervised(program, launch.extensions)
         channels = await self._sandbox.start(program)
-        self._output = Output((channels.stdout, channels.stderr), self._events.program_wrote)
+        self._output = Output((channels.stdout, channels.stderr), self._wrote)
         self._watch = self._around.jobs.spawn(self._wait(), name=f"watch-{self._sandbox.id}")
         await self._server.start(channels.api)
 
@@ -132,6 +146,11 @@ class RunningProgram:
             self._entry_points[extension.name] = extension.path
             supervision.start_extension(extension)
         return supervision.program(self._sandbox, runtime)
+
+    def _wrote(self, lines: list[bytes]) -> None:
+        if self.telemetry.is_on:
+            self.telemetry.lines("function", lines)
+        self._events.program_wrote(lines)
 
     def deliver(self, event: Event) -> None:
         self.api.deliver(event)
@@ -158,6 +177,7 @@ class RunningProgram:
         output, self._output = self._output, None
         if output is not None:
             output.close()
+        self.telemetry.close()
         await self._server.close()
 
     # -- a gentle end: https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html
@@ -168,6 +188,7 @@ class RunningProgram:
         began_s = self._around.clock.monotonic_s()
         supervision = self._supervision
         if supervision is None:
+            await self.telemetry.flush(FLUSH_S)
             await self._sandbox.terminate()
             await self._until(lambda: False, began_s + INTERNAL_BUDGET_S)
             return
@@ -179,6 +200,7 @@ class RunningProgram:
                 began_s + EXTERNAL_BUDGET_S * RUNTIME_SHARE,
             )
             supervision.signal(RUNTIME, signal.SIGKILL)
+        await self.telemetry.flush(FLUSH_S)
         left_s = deadline_s - self._around.clock.monotonic_s()
         deadline_ms = self._around.clock.epoch_ms() + int(left_s * 1000)
         told = self.extensions.shut_down(shutdown_event(reason, deadline_ms))
@@ -216,6 +238,8 @@ class RunningProgram:
         self._events.extension_ready()
 
     def supervised_wrote(self, name: str, lines: list[bytes]) -> None:  # noqa: ARG002
+        if self.telemetry.is_on:
+            self.telemetry.lines("extension", lines)
         self._events.extension_wrote(lines)
 
     def supervised_failed(self, name: str, errno_: int) -> None:
@@ -263,6 +287,10 @@ class RunningProgram:
     def _handle_other(self, request: HttpRequest, responder: Responder) -> None:
         if request.target.startswith(EXTENSION_ROOT):
             self.extensions.handle(request, responder)
+        elif self.telemetry.handle(
+            request, responder, self.extensions, self._events.telemetry_subscribed
+        ):
+            return
         elif self._supervision is None or not self._supervision.handle(request, responder):
             refuse_path(responder)
 
@@ -284,6 +312,9 @@ class StartedProgram(Protocol):
 
     @property
     def extensions(self) -> ExtensionApi: ...
+
+    @property
+    def telemetry(self) -> Telemetry: ...
 
     async def start(self, launch: Launch) -> None: ...
 

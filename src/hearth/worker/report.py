@@ -141,10 +141,21 @@ def extension_line(name: str, state: str, events: Sequence[str], error_type: str
     return line if error_type is None else f"{line}\tError Type: {error_type}"
 
 
+def subscription_line(api: str, name: str, types: Sequence[str]) -> str:
+    shown = ", ".join(kind.capitalize() for kind in types)
+    return f"{api.upper()}\tName: {name}\tState: Subscribed\tTypes: [{shown}]"
+
+
 def init_report_line(init_s: float, phase: str, failure: Failure) -> str:
     """Written only where an init failed. `phase` is `init`, or `invoke` for a suppressed one."""
     line = f"INIT_REPORT Init Duration: {init_s * 1000:.2f} ms\tPhase: {phase}\t"
     return line + _status(failure)
+
+
+def billed_ms(duration_s: float, init_s: float | None) -> int:
+    """Init is billed since August 2025, so it is part of this where there was one."""
+    # Of what is shown, or a 20.00 ms that is a hair longer would be billed as 21.
+    return max(1, math.ceil(round((duration_s + (init_s or 0.0)) * 1000, 2)))
 
 
 def report_line(
@@ -156,12 +167,9 @@ def report_line(
     init_s: float | None,
     failure: Failure | None,
 ) -> str:
-    """Init is billed since August 2025, so Billed Duration holds it where there was one."""
-    # Of what is shown, or a 20.00 ms that is a hair longer would be billed as 21.
-    billed_ms = max(1, math.ceil(round((duration_s + (init_s or 0.0)) * 1000, 2)))
     line = (
         f"REPORT RequestId: {request}\tDuration: {duration_s * 1000:.2f} ms\t"
-        f"Billed Duration: {billed_ms} ms\tMemory Size: {memory_mb} MB\t"
+        f"Billed Duration: {billed_ms(duration_s, init_s)} ms\tMemory Size: {memory_mb} MB\t"
         f"Max Memory Used: {memory_used_mb} MB\t"
     )
     if init_s is not None:

@@ -8,6 +8,15 @@ from hearth.model.errors import InternalFailure
 from hearth.model.invocations import Invocation, InvokeResult
 
 
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What is reported of an invoke."""
+
+    duration_s: float
+    memory_used_mb: int
+    init_s: float | None
+
+
 @dataclass(slots=True)
 class Run:
     """The invoke that is going on."""
@@ -26,6 +35,13 @@ class Run:
     function_error: str | None = None
     content_type: str | None = None
     answered: bool = False
+    response_began_s: float | None = None
+    response_ended_s: float | None = None
+    runtime_done_s: float | None = None
+    produced_bytes: int = 0
+    """These four are known only where somebody listens; see telling.py."""
+    figures: Figures | None = None
+    """Its figures, where they were needed before its end."""
     tail: bytearray = field(default_factory=bytearray)
 
     def stop_timers(self) -> None:

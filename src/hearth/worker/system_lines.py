@@ -9,6 +9,7 @@ level of each event) and telemetry-schema-reference.html (the records).
 """
 
 import math
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final, Protocol
 
@@ -19,6 +20,7 @@ from hearth.model.functions import FunctionVersion
 from hearth.model.ids import RequestId
 from hearth.model.log_settings import LEVEL_DEFAULT, LEVELS, LogFormat, admits
 from hearth.worker import report
+from hearth.worker.extension_api import Extension
 from hearth.worker.report import Failure
 
 _ALIASES: Final = {"WARNING": "WARN", "CRITICAL": "FATAL"}
@@ -46,6 +48,12 @@ class SystemLines(Protocol):
         init_s: float | None,
         failure: Failure | None,
     ) -> str: ...
+
+    def extension(self, extension: Extension) -> str: ...
+
+    def subscribed(self, api: str, name: str, types: Sequence[str]) -> str:
+        """`api` is telemetry or logs, `name` the extension's."""
+        ...
 
     def admitted(self, lines: list[bytes]) -> list[bytes]:
         """Those of the function's own lines that its level lets through."""
@@ -93,6 +101,14 @@ class TextLines:
             init_s=init_s,
             failure=failure,
         )
+
+    def extension(self, extension: Extension) -> str:
+        return report.extension_line(
+            extension.name, extension.state, extension.events, extension.error_type
+        )
+
+    def subscribed(self, api: str, name: str, types: Sequence[str]) -> str:
+        return report.subscription_line(api, name, types)
 
     def admitted(self, lines: list[bytes]) -> list[bytes]:
         return lines
@@ -155,6 +171,14 @@ class JsonLines:
             metrics["initDurationMs"] = _ms(init_s)
         record = {"requestId": request, "metrics": metrics, **_ending(failure)}
         return self._line("INFO" if failure is None else "WARN", "platform.report", record)
+
+    def extension(self, extension: Extension) -> str:
+        failed = extension.error_type is not None
+        return self._line("WARN" if failed else "INFO", "platform.extension", extension.record)
+
+    def subscribed(self, api: str, name: str, types: Sequence[str]) -> str:
+        record = {"name": name, "state": "Subscribed", "types": types}
+        return self._line("INFO", f"platform.{api}Subscription", record)
 
     def admitted(self, lines: list[bytes]) -> list[bytes]:
         level = self._function.logging.application_level

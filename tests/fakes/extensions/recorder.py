@@ -5,9 +5,12 @@ RECORDER, a variable of the function, holds JSON that changes what it does: see 
 """
 
 import http.client
+import http.server
 import json
 import os
+import socketserver
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,7 @@ HABITS = {
     "error_at": None,  # "init" or "invoke": reports an error, then ends with status 1
     "sleep_at_shutdown_s": 0,
     "subscribe": None,  # [path, body]: a PUT, before the first `next`
+    "listen": None,  # ["HTTP" or "TCP", port]: records what comes in there
 }
 NAME = Path(sys.argv[0]).name
 ROOT = "/2020-01-01/extension/"
@@ -26,6 +30,33 @@ ROOT = "/2020-01-01/extension/"
 
 def say(**what: Any) -> None:
     print(json.dumps({"extension": NAME, **what}), flush=True)  # noqa: T201 - what it is for
+
+
+class Http(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        events = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+        for event in events:
+            say(telemetry=event)
+
+    def log_message(self, *_: Any) -> None: ...
+
+
+class Tcp(socketserver.StreamRequestHandler):
+    def handle(self) -> None:
+        for line in self.rfile:
+            say(telemetry=json.loads(line))
+
+
+def listen(protocol: str, port: int) -> None:
+    handler = Http if protocol == "HTTP" else Tcp
+    server = socketserver.ThreadingTCPServer(("sandbox.localdomain", port), handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
 
 
 class Recorder:
@@ -67,6 +98,8 @@ class Recorder:
     def run(self) -> None:
         self.register()
         self.pause("registered", "init")
+        if self.habits["listen"]:
+            listen(*self.habits["listen"])
         if self.habits["subscribe"]:
             path, body = self.habits["subscribe"]
             status, told, _ = self.ask("PUT", path, body)

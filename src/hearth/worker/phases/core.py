@@ -19,6 +19,7 @@ from hearth.worker.report import Failure
 from hearth.worker.run import Run
 from hearth.worker.sandboxes.contract import Sandbox
 from hearth.worker.system_lines import SystemLines
+from hearth.worker.telemetry.hub import Telemetry
 
 SPINDOWN: Final = "spindown"
 
@@ -50,10 +51,20 @@ class Core:
     def fire(self, event: Event) -> None:
         self.lifecycle.fire(event, self.clock.monotonic_s())
 
+    @property
+    def telemetry(self) -> Telemetry | None:
+        """Where to tell what happens, if anybody listens."""
+        program = self.program
+        return program.telemetry if program is not None and program.telemetry.is_on else None
+
     def make_program(self) -> StartedProgram:
         """The next one; not started yet."""
         around = Surroundings(
-            sandbox=self.sandbox, function=self.function, clock=self.clock, jobs=self.jobs
+            sandbox=self.sandbox,
+            function=self.function,
+            clock=self.clock,
+            jobs=self.jobs,
+            is_frozen=lambda: self.is_frozen,
         )
         self.program = program = self.new_program(around, self.events)
         return program

@@ -10,11 +10,13 @@ from hearth.base.log import Log
 from hearth.worker import report
 from hearth.worker.extension_api import EXTENSIONS_MAX
 from hearth.worker.lifecycle import Event, State
+from hearth.worker.phases import telling
 from hearth.worker.phases.core import Core
 from hearth.worker.phases.invoke import InvokePhase
 from hearth.worker.program import wait_ready
 from hearth.worker.report import Failure
 from hearth.worker.run import Run
+from hearth.worker.runtime_api import RuntimeState
 from hearth.worker.sandboxes.contract import SandboxFailed
 
 log = Log("environment")
@@ -23,11 +25,12 @@ log = Log("environment")
 class InitPhase:
     """At most one init at a time; `is_going_on` says whether there is one."""
 
-    __slots__ = ("_core", "_invokes", "_outcome")
+    __slots__ = ("_core", "_invokes", "_outcome", "_phase")
 
     def __init__(self, core: Core, invokes: InvokePhase) -> None:
         self._core = core
         self._invokes = invokes
+        self._phase = "init"
         self._outcome: asyncio.Future[Failure | None] | None = None
 
     @property
@@ -46,11 +49,11 @@ class InitPhase:
             core.journal.note(core.lines.init_start(core.launch.init_line))
         core.sandbox.limit_cpu(None)  # Lambda gives init all the CPU it wants
         began_s = core.clock.monotonic_s()
-        failure = await self._initialise(core.function.init_timeout_s)
+        failure = await self._initialise("init", core.function.init_timeout_s)
         took_s = core.clock.monotonic_s() - began_s
         if core.lifecycle.state is not State.STARTING:
             return  # stopped meanwhile
-        self._note_extensions()
+        self._conclude("init", took_s, failure)
         if failure is None:
             core.init_s = took_s
             core.sandbox.limit_cpu(core.function.memory_mb)
@@ -68,7 +71,7 @@ class InitPhase:
         core = self._core
         timeout_s = float(core.function.timeout_s)
         try:
-            failure = await self._initialise(timeout_s)
+            failure = await self._initialise("invoke", timeout_s)
         except SandboxFailed as error:
             log.error("a reset sandbox did not start", sandbox=core.sandbox.id, error=error)
             failure = Failure("error", "Sandbox.Failure", "The sandbox could not be started")
@@ -76,18 +79,17 @@ class InitPhase:
         if core.lifecycle.state is not State.BUSY:
             return  # stopped meanwhile; whoever stopped it has answered
         left_s = timeout_s - (core.clock.monotonic_s() - run.began_s)
+        took_s = core.clock.monotonic_s() - run.began_s
+        self._conclude("invoke", took_s, failure)
         if failure is None and left_s > 0:
-            self._note_extensions()
             self._invokes.begin(run, left_s)
             return
-        self._note_extensions()
         failure = failure or report.timeout_failure(timeout_s)
-        took_s = core.clock.monotonic_s() - run.began_s
         core.journal.write(core.lines.init_report(took_s, "invoke", failure), run)
         core.journal.write(core.lines.start(run.invocation.request), run)
         self._invokes.fail(failure)
 
-    async def _initialise(self, limit_s: float) -> Failure | None:
+    async def _initialise(self, phase: str, limit_s: float) -> Failure | None:
         """Start the runtime, and wait until it and all extensions ask for their first event. What
         was started is left running, also if that failed."""
         core = self._core
@@ -96,7 +98,9 @@ class InitPhase:
         if len(core.launch.extensions) > EXTENSIONS_MAX:
             return report.too_many_extensions_failure(EXTENSIONS_MAX)
         self._outcome = asyncio.get_running_loop().create_future()
+        self._phase = phase
         program = core.make_program()
+        telling.init_started(core, program.telemetry, phase)
         try:
             await program.start(core.launch)
             return await wait_ready(self._outcome, limit_s)
@@ -106,12 +110,22 @@ class InitPhase:
         finally:
             self._outcome = None
 
-    def _note_extensions(self) -> None:
-        program = self._core.program
-        if program is not None:
-            for extension in program.extensions.all:
-                self._core.journal.note(
-                    report.extension_line(
-                        extension.name, extension.state, extension.events, extension.error_type
-                    )
-                )
+    def runtime_is_ready(self) -> None:
+        """The runtime, but perhaps not all extensions."""
+        if (telemetry := self._core.telemetry) is not None:
+            telling.init_runtime_done(self._core, telemetry, self._phase, None)
+
+    def _conclude(self, phase: str, took_s: float, failure: Failure | None) -> None:
+        """It is over, one way or the other: say so to all who want to know."""
+        core = self._core
+        program = core.program
+        if program is None:
+            return
+        telemetry = program.telemetry
+        if failure is not None and program.api.state is not RuntimeState.READY:
+            telling.init_runtime_done(core, telemetry, phase, failure)
+        for extension in program.extensions.all:
+            core.journal.note(core.lines.extension(extension))
+            telemetry.emit("platform.extension", extension.record)
+        telling.init_reported(core, telemetry, phase, took_s, failure)
+        telemetry.close_registration()

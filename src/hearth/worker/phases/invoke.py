@@ -12,9 +12,10 @@ from hearth.base.log import Log
 from hearth.worker import report
 from hearth.worker.extension_api import invoke_event
 from hearth.worker.lifecycle import Event, State
+from hearth.worker.phases import telling
 from hearth.worker.phases.core import Core
 from hearth.worker.report import Failure
-from hearth.worker.run import Run
+from hearth.worker.run import Figures, Run
 from hearth.worker.runtime_api import Event as RuntimeEvent
 from hearth.worker.runtime_api import event_headers
 
@@ -63,6 +64,8 @@ class InvokePhase:
                     invocation.request, deadline_ms, invocation.invoked_arn, invocation.trace_id
                 )
             )
+        if program.telemetry.is_on:
+            telling.invoke_started(core, program.telemetry, run)
         program.deliver(RuntimeEvent(invocation.request, invocation.payload, headers))
 
     def _timed_out(self, run: Run) -> None:
@@ -77,9 +80,19 @@ class InvokePhase:
             return
         core.fire(Event.RESPOND)
         run.payload, run.function_error, run.answered = payload, function_error, True
+        if core.telemetry is not None:
+            run.response_ended_s = core.clock.monotonic_s()
+            run.response_began_s = run.response_began_s or run.response_ended_s
+            run.produced_bytes = run.produced_bytes or len(payload)
         if not run.invocation.log_tail:
             loop = asyncio.get_running_loop()
             run.answer_timer = loop.call_later(ANSWER_WITHIN_S, run.answer)
+
+    def runtime_is_done(self) -> None:
+        """It asked for its next event; extensions may go on. Only where somebody listens."""
+        core = self._core
+        if core.run is not None and core.telemetry is not None:
+            telling.runtime_done(core, core.telemetry, core.run, None)
 
     def fail(self, failure: Failure) -> None:
         """The runtime is lost: answer the caller if nobody has, then reset the environment."""
@@ -94,7 +107,17 @@ class InvokePhase:
                 run.function_error, run.answered = UNHANDLED, True
             if not run.invocation.log_tail:
                 run.answer()
+            self._tell_failure(run, failure)
         self._reset(failure)
+
+    def _tell_failure(self, run: Run, failure: Failure) -> None:
+        """Before the program ends, and its subscribers with it."""
+        telemetry = self._core.telemetry
+        if telemetry is not None:
+            if run.runtime_done_s is None:
+                telling.runtime_done(self._core, telemetry, run, failure)
+            run.figures = self._figures(run)
+            telling.invoke_reported(self._core, telemetry, run, run.figures, failure)
 
     def finish(self, failure: Failure | None) -> None:
         """END and REPORT, then the environment is free."""
@@ -115,23 +138,29 @@ class InvokePhase:
 
     def close(self, run: Run, failure: Failure | None) -> None:
         """Write END and REPORT."""
-        self._core.journal.write(self._core.lines.end(run.invocation.request, failure), run)
-        self._core.journal.write(self._report(run, failure), run)
+        core, request = self._core, run.invocation.request
+        figures = run.figures or self._figures(run)
+        core.journal.write(core.lines.end(request, failure), run)
+        line = core.lines.report(
+            request,
+            duration_s=figures.duration_s,
+            memory_used_mb=figures.memory_used_mb,
+            init_s=figures.init_s,
+            failure=failure,
+        )
+        core.journal.write(line, run)
+        if failure is None and (telemetry := core.telemetry) is not None:
+            telling.invoke_reported(core, telemetry, run, figures, None)
 
-    def _report(self, run: Run, failure: Failure | None) -> str:
+    def _figures(self, run: Run) -> Figures:
         core = self._core
         init_s, core.init_s = core.init_s, None
         now_s = core.clock.monotonic_s()
         if now_s - self._measured_s >= MEASURE_EVERY_S:
             self._measured_s = now_s
             self._measure()
-        return core.lines.report(
-            run.invocation.request,
-            duration_s=(run.failed_s or now_s) - run.began_s,
-            memory_used_mb=self._memory_used_mb,
-            init_s=init_s,
-            failure=failure,
-        )
+        duration_s = (run.failed_s or now_s) - run.began_s
+        return Figures(duration_s, self._memory_used_mb, init_s)
 
     def _measure(self) -> None:
         core = self._core

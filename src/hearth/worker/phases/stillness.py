@@ -7,12 +7,15 @@ goes on after the thaw, with the clock where it is by then: timers that have mea
 out at once, as on Lambda.
 """
 
+from typing import Final
+
 from hearth.base.log import Log
 from hearth.worker.lifecycle import State
 from hearth.worker.phases.core import Core
 from hearth.worker.sandboxes.contract import SandboxFailed
 
 log = Log("environment")
+TELEMETRY_S_MAX: Final = 10.0
 
 
 class Stillness:
@@ -29,12 +32,20 @@ class Stillness:
         is_idle = core.lifecycle.state is State.READY and core.lifecycle.since_s <= since_s
         if core.is_frozen or not is_idle:
             return False
+        telemetry = core.telemetry
+        if telemetry is not None and telemetry.is_busy and self._may_wait(since_s):
+            telemetry.hurry()
+            return False
         try:
             core.sandbox.freeze()
         except SandboxFailed as error:  # it goes on running: nothing depends on it
             log.warning("an idle sandbox was not frozen", sandbox=core.sandbox.id, error=error)
         core.is_frozen = True  # or else that would be said again and again
         return True
+
+    def _may_wait(self, since_s: float) -> bool:
+        """For subscribers that have not taken their events yet."""
+        return self._core.lifecycle.since_s > since_s - TELEMETRY_S_MAX
 
     def end(self) -> None:
         """Before anything is asked of it. If it cannot be thawed, it is lost."""

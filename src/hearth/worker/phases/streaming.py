@@ -43,6 +43,7 @@ class StreamPhase:
         self._forget()
         self._run = run
         self._taken = 0
+        run.response_began_s = self._core.clock.monotonic_s()
         run.content_type = content_type
         if run.invocation.sink is not None:
             start = StreamStart(content_type, self._core.function.version)
@@ -56,6 +57,7 @@ class StreamPhase:
         bytes_max = limits.PAYLOAD_BYTES_MAX if sink is None else limits.STREAM_BYTES_MAX
         room = bytes_max - self._taken
         self._taken += len(data)
+        run.produced_bytes = self._taken
         if sink is None:
             self._collected += data
         else:

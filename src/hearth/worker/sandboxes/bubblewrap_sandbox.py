@@ -245,8 +245,16 @@ class BubblewrapSandbox:
         return await asyncio.shield(self._ended)
 
     async def terminate(self) -> None:
-        if self._is_running():
+        if self._is_running() and self._stem is None:
             await self._tell(messages.TERMINATE)
+
+    async def open_socket(self) -> socket.socket:
+        if not self._is_running():
+            raise SandboxFailed("nothing runs in the sandbox")
+        if self._host_api:
+            return socket.socket(type=socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        answer = await self._own.launcher.ask(messages.SOCKET, BoxOrder(box=self._own.box))
+        return socket.socket(fileno=answer.fds[0])
 
     async def kill(self) -> None:
         self._kills += 1

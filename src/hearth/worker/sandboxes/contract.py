@@ -174,7 +174,13 @@ class Sandbox(Protocol):
         ...
 
     async def terminate(self) -> None:
-        """Ask the program to end: SIGTERM, to it alone. Nothing, if nothing runs."""
+        """Ask the program to end: SIGTERM, to it alone. Nothing, if nothing runs, or if it is
+        behind a kernel of its own (gVisor)."""
+        ...
+
+    async def open_socket(self) -> socket.socket:
+        """A TCP socket, not connected and non-blocking, in the network that the running program
+        is in: its loopback is the program's. Raises SandboxFailed."""
         ...
 
     async def kill(self) -> None:

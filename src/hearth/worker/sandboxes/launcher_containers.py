@@ -11,13 +11,17 @@ import socket
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final, NoReturn
 
 from hearth.worker.sandboxes import jail, jail_container, linux, messages
 from hearth.worker.sandboxes.arguments import Root
+from hearth.worker.sandboxes.container_config import INIT
 from hearth.worker.sandboxes.messages import ExitEvent, StartOrder
+from hearth.worker.sandboxes.processes import children_of
 from hearth.worker.sandboxes.stage import HOST
 
+_INIT_NAME: Final = Path(INIT).name
 _END: Final = struct.Struct("=ii")  # what init tells; see init/init.c
 
 
@@ -74,6 +78,18 @@ class Containers:
             execute()
         except Exception as error:  # noqa: BLE001 - whatever it is, this copy must not serve on
             jail.report(self._control, number, error)
+
+    def keeper_of(self, box: int) -> int | None:
+        container = self._containers.get(box)
+        return None if container is None else container.keeper
+
+    def program_of(self, box: int) -> int | None:
+        """keeper -> pid 1 inside -> program; gVisor's is no process of this kernel."""
+        keeper = self.keeper_of(box)
+        below = children_of(keeper) if keeper is not None else {}
+        inits = [pid for pid, name in below.items() if name == _INIT_NAME]
+        programs = children_of(inits[0]) if inits else {}
+        return min(programs, default=None)
 
     def kill(self, number: int, box: int) -> None:
         container = self._containers[box]

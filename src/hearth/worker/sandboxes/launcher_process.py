@@ -103,6 +103,7 @@ class Launcher:
             messages.START: self._start,
             messages.KILL: self._kill,
             messages.TERMINATE: self._terminate,
+            messages.SOCKET: self._open_socket,
             messages.DESTROY: self._destroy,
             messages.ZYGOTE: self._zygotes.make,
             messages.RETIRE: self._zygotes.retire,
@@ -179,13 +180,29 @@ class Launcher:
         if program.ended is None:
             os.kill(program.outer, signal.SIGKILL)  # ours and not reaped: no other can have its pid
 
-    def _terminate(self, number: int, content: dict[str, Any]) -> None:
-        """SIGTERM to the program, the first child of its sandbox's pid 1."""
+    def _open_socket(self, number: int, content: dict[str, Any]) -> None:
+        """From a fork, since there may be no way back into our own network namespace."""
         box = BoxOrder(**content).box
         program = self._programs.get(box)
-        first = self._zygotes.first_of(box) if program is None else program.inner
-        if first and (children := children_of(first)):
-            os.kill(min(children), signal.SIGTERM)  # the others are orphans that pid 1 got later
+        inside = program.outer if program else self._zygotes.first_of(box)
+        inside = inside or self._containers.keeper_of(box)
+        if inside is None:
+            raise OSError(0, "nothing runs in the sandbox")
+        child = os.fork()
+        if child == 0:
+            jail.answer_with_socket(self._control, number, inside)
+        os.waitpid(child, 0)
+
+    def _terminate(self, number: int, content: dict[str, Any]) -> None:
+        """SIGTERM to the program: the first child of its sandbox's pid 1, which may get others'
+        orphans later."""
+        box = BoxOrder(**content).box
+        program = self._programs.get(box)
+        first = program.inner if program else self._zygotes.first_of(box)
+        children = children_of(first) if first else {}
+        pid = min(children) if children else self._containers.program_of(box)
+        if pid is not None:
+            os.kill(pid, signal.SIGTERM)
         self._answer(number, {"answer": {}})
 
     def _start(self, number: int, content: dict[str, Any]) -> None:

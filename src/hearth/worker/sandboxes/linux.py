@@ -238,6 +238,11 @@ def join_mounts(namespace: int) -> None:
     _check(_libc.setns(namespace, CLONE_NEWNS), "setns")
 
 
+def join_network(namespace: int) -> None:
+    """Enter the network namespace that is open as this descriptor."""
+    _check(_libc.setns(namespace, CLONE_NEWNET), "setns")
+
+
 def new_proc() -> int:
     """A detached mount of a /proc for our pid namespace. Linux 5.2."""
     return _new_mount("proc", (), MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC)

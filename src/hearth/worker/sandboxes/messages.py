@@ -19,6 +19,7 @@ CREATE: Final = "create"
 START: Final = "start"
 KILL: Final = "kill"
 TERMINATE: Final = "terminate"
+SOCKET: Final = "socket"
 DESTROY: Final = "destroy"
 OPEN: Final = "open"
 ZYGOTE: Final = "zygote"
@@ -143,7 +144,7 @@ class RetireOrder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BoxOrder:
-    """TERMINATE, KILL and DESTROY."""
+    """TERMINATE, SOCKET, KILL and DESTROY."""
 
     box: int
 

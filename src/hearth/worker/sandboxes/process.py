@@ -13,6 +13,7 @@ import contextlib
 import os
 import shutil
 import signal
+import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -176,6 +177,11 @@ class ProcessSandbox:
         if process is not None and self._is_running():
             with contextlib.suppress(ProcessLookupError):
                 process.terminate()
+
+    async def open_socket(self) -> socket.socket:
+        opened = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        opened.setblocking(False)
+        return opened
 
     async def kill(self) -> None:
         async with self._starting:  # a process that is being made can be killed when it is made

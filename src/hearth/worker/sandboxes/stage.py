@@ -61,7 +61,7 @@ _ETC_MADE: Final = {
         "sbx_user1051:x:993:990::/home/sbx_user1051:/sbin/nologin\n"
     ),
     "group": "root:x:0:\nnogroup:x:65534:\nsbx_user1051:x:990:\n",
-    "hosts": "127.0.0.1 localhost\n::1 localhost\n",
+    "hosts": "127.0.0.1 localhost sandbox.localdomain sandbox\n::1 localhost\n",
     "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
     "resolv.conf": "",
 }

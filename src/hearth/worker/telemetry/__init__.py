@@ -1,0 +1,1 @@
+"""What extensions are told of an environment: the Telemetry API, and the Logs API before it."""
