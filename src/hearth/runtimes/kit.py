@@ -17,7 +17,7 @@ from typing import Final
 
 from hearth.runtimes.interpreters import Interpreter
 
-FORMAT: Final = 6
+FORMAT: Final = 7
 """Counts up when the content of a kit changes, so that old ones are not used."""
 
 CLIENT: Final = ("awslambdaric", "simplejson", "snapshot-restore-py")

@@ -14,6 +14,11 @@ LINE_BYTES_MAX: Final = 256 * 1024
 """CloudWatch Logs takes events of up to 256 KB; a longer line becomes several."""
 
 READ_BYTES: Final = 64 * 1024
+FRAME_BYTES_MAX: Final = 1024 * 1024
+_MAGIC: Final = b"\xa5\x5a\x00"
+_TYPE_MAX: Final = 0x3F
+_HAS_TIME: Final = 2
+
 DRAIN_BYTES_MAX: Final = 8 * 1024 * 1024
 """What is read at most when an invoke ends, so that its last words stand before its END."""
 
@@ -47,15 +52,94 @@ def _pieces(line: bytes) -> list[bytes]:
     return [line[at : at + LINE_BYTES_MAX] for at in range(0, len(line), LINE_BYTES_MAX)]
 
 
-class Output:
-    """Reads the pipes of one program. Owns the descriptors."""
+class RecordSplitter:
+    """Cuts a stream of lines with frames between them into records; a frame is one, whatever line
+    ends it holds.
 
-    def __init__(self, descriptors: tuple[int, ...], on_lines: Callable[[list[bytes]], None]):
+        type (4 bytes, 0xa55a00xx) | length (4) | microseconds (8), if type & 2 | message
+
+    AWS's runtime clients write these into the descriptor that _LAMBDA_TELEMETRY_LOG_FD names. Ours
+    is a duplicate of stderr, so that what a function logs and what it prints there stay in order.
+    """
+
+    __slots__ = ("_frame", "_lines")
+
+    def __init__(self) -> None:
+        self._lines = LineSplitter()
+        self._frame = b""
+        """The beginning of what may be a frame."""
+
+    def feed(self, data: bytes) -> list[bytes]:
+        if not self._frame and _MAGIC[:1] not in data:
+            return self._lines.feed(data)
+        records: list[bytes] = []
+        rest = self._frame + data
+        self._frame = b""
+        while rest:
+            at = _frame_at(rest)
+            if at < 0:
+                records += self._lines.feed(rest)
+                break
+            if at > 0:
+                records += self._lines.feed(rest[:at])
+                rest = rest[at:]
+            end = _end_of_frame(rest)
+            if end is None:
+                self._frame = rest
+                break
+            if end == 0:  # it only looked like one
+                records += self._lines.feed(rest[:1])
+                rest = rest[1:]
+                continue
+            records += self._lines.flush()
+            records += _pieces(rest[_head_bytes(rest) : end])
+            rest = rest[end:]
+        return records
+
+    def flush(self) -> list[bytes]:
+        """What is left if the stream ended in the middle."""
+        frame, self._frame = self._frame, b""
+        return [*(self._lines.feed(frame) if frame else ()), *self._lines.flush()]
+
+
+def _frame_at(data: bytes) -> int:
+    """Where a frame begins, or may begin at the end of the data; -1 if nowhere."""
+    at = data.find(_MAGIC)
+    if at >= 0:
+        return at
+    for length in (2, 1):
+        if data.endswith(_MAGIC[:length]):
+            return len(data) - length
+    return -1
+
+
+def _head_bytes(frame: bytes) -> int:
+    return 16 if frame[3] & _HAS_TIME else 8
+
+
+def _end_of_frame(data: bytes) -> int | None:
+    """None if it is not all there yet, 0 if it is no frame."""
+    if len(data) < 8:
+        return None
+    length = int.from_bytes(data[4:8], "big")
+    if data[3] > _TYPE_MAX or length > FRAME_BYTES_MAX:
+        return 0
+    end = _head_bytes(data) + length
+    return end if len(data) >= end else None
+
+
+class Output:
+    """Reads the two pipes of one program. Owns the descriptors."""
+
+    def __init__(
+        self, descriptors: tuple[int, ...], on_lines: Callable[[list[bytes]], None]
+    ) -> None:
+        """Frames may come in all but the first of them."""
         self._loop = asyncio.get_running_loop()
         self._on_lines = on_lines
-        self._open: dict[int, LineSplitter] = {}
-        for descriptor in descriptors:
-            self._open[descriptor] = LineSplitter()
+        self._open: dict[int, LineSplitter | RecordSplitter] = {}
+        for number, descriptor in enumerate(descriptors):
+            self._open[descriptor] = RecordSplitter() if number else LineSplitter()
             self._loop.add_reader(descriptor, self._read, descriptor)
 
     def drain(self) -> None:

@@ -6,7 +6,13 @@ import os
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hearth.worker.output import LINE_BYTES_MAX, LineSplitter, Output
+from hearth.worker.output import (
+    FRAME_BYTES_MAX,
+    LINE_BYTES_MAX,
+    LineSplitter,
+    Output,
+    RecordSplitter,
+)
 
 
 @given(st.lists(st.binary(max_size=12)))
@@ -56,3 +62,64 @@ def test_draining_does_not_wait_for_a_silent_writer() -> None:
         return lines
 
     assert asyncio.run(scenario()) == [b"hello"]
+
+
+def frame(message: bytes, kind: int = 0xA55A0003) -> bytes:
+    time = (1).to_bytes(8, "big") if kind & 2 else b""
+    return kind.to_bytes(4, "big") + len(message).to_bytes(4, "big") + time + message
+
+
+def records(*pieces: bytes) -> list[bytes]:
+    splitter = RecordSplitter()
+    return [record for piece in pieces for record in splitter.feed(piece)] + splitter.flush()
+
+
+def test_a_frame_is_one_record_whatever_it_holds() -> None:
+    assert records(b"before\n" + frame(b"two\nlines\n") + b"after\n") == [
+        b"before",
+        b"two\nlines\n",
+        b"after",
+    ]
+    assert records(frame(b"", 0xA55A0002) + frame(b"old", 0xA55A0001)) == [b"", b"old"]
+
+
+def test_a_line_that_a_frame_breaks_off_comes_before_it() -> None:
+    assert records(b"begun" + frame(b"framed") + b" and ended\n") == [
+        b"begun",
+        b"framed",
+        b" and ended",
+    ]
+
+
+def test_what_only_looks_like_a_frame_is_text() -> None:
+    fakes = (
+        b"\xa5\x5a\x00\xff12345678\n",
+        b"\xa5\x5a\x00\x03" + (FRAME_BYTES_MAX + 1).to_bytes(4, "big") + b"\n",
+        b"\xa5\x5a\n",
+        b"\xa5\x5a\x00\x03\x00",
+        "\u00a5\n".encode(),
+    )
+    for fake in fakes:
+        assert records(fake) == [line for line in fake.split(b"\n") if line]
+
+
+def test_a_long_record_is_cut_as_lines_are() -> None:
+    found = records(frame(b"x" * (LINE_BYTES_MAX + 5)))
+    assert list(map(len, found)) == [LINE_BYTES_MAX, 5]
+
+
+@given(st.lists(st.tuples(st.booleans(), st.binary(max_size=20))), st.data())
+def test_any_split_of_the_bytes_gives_the_same_records(
+    parts: list[tuple[bool, bytes]], data: st.DataObject
+) -> None:
+    plain = [part.replace(b"\xa5", b"") for _, part in parts]
+    stream = b"".join(
+        frame(part) if framed else text + b"\n"
+        for (framed, part), text in zip(parts, plain, strict=True)
+    )
+    expected: list[bytes] = []
+    for (framed, part), text in zip(parts, plain, strict=True):
+        expected += [part] if framed else text.split(b"\n")
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=8)))
+    pieces = [stream[a:b] for a, b in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
+    assert records(*pieces) == expected

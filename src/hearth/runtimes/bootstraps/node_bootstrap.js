@@ -283,6 +283,15 @@ async function getReady(file, directory, addon) {
   transport.socket.unref();
 }
 
+// stderr, but apart from what Node itself makes of it: it may set that to be non-blocking.
+function logDescriptor() {
+  try {
+    return fs.openSync("/proc/self/fd/2", fs.constants.O_WRONLY);
+  } catch {
+    return 2; // made by another user
+  }
+}
+
 async function main() {
   const directory = fs.realpathSync(__dirname);
   const file = pathToFileURL(path.join(directory, "index.mjs")).href;
@@ -295,6 +304,8 @@ async function main() {
       addon.transport = null;
     }
   }
+  // The client writes what is logged as frames, so that a record of several lines is one event.
+  process.env._LAMBDA_TELEMETRY_LOG_FD = String(logDescriptor());
   const client = await import(file);
   if (client.run !== undefined) {
     // 3.x; what 4.x exports nothing of it does when it is loaded.

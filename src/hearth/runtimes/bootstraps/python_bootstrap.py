@@ -16,6 +16,9 @@ _READ_AT_IMPORT = ("AWS_LAMBDA_LOG_FORMAT", "AWS_LAMBDA_LOG_LEVEL")
 """Variables that AWS's client looks at when it is imported, and never again."""
 
 
+_LOG_FD = 62  # as in AWS's environments
+
+
 def preload() -> None:
     """Load what every function needs, and run once through an invoke: what the interpreter
     finds out or allocates at the first time, it need not in each fork."""
@@ -81,6 +84,8 @@ def main() -> None:
         importlib.reload(bootstrap)
     # AWS polls from a thread in newer Pythons, since its compiled transport would keep signals
     # from the function while it waits. Ours does not, and a thread per invoke is dear.
+    # One log event for a record of several lines, in the order of what is printed to stderr.
+    os.environ["_LAMBDA_TELEMETRY_LOG_FD"] = str(os.dup2(2, _LOG_FD, inheritable=False))
     client = LambdaRuntimeClient(os.environ["AWS_LAMBDA_RUNTIME_API"], False)
     bootstrap.run(os.environ["_HANDLER"], client)
 

@@ -1,0 +1,101 @@
+"""An extension in a layer, through all of Hearth; and what is one log event."""
+
+import importlib.metadata
+import json
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from compat.platform import Platform, create, package, wait_until
+
+pytestmark = pytest.mark.compat
+
+RECORDER = Path(__file__).parents[1] / "fakes" / "extensions" / "recorder.py"
+CODE = """
+import logging, os
+logging.getLogger().setLevel("INFO")
+def handler(event, context):
+    logging.info("a record\\nof two lines")
+    if event.get("raise"):
+        raise ValueError("with\\ntwo lines")
+    return sorted(os.environ)
+"""
+
+
+TOLD = """
+import os, signal
+import lambda_sigterm
+def end(*_):
+    os.write(1, b"told to end\\n")
+signal.signal(signal.SIGTERM, end)
+lambda_sigterm.register()
+def handler(event, context):
+    return "here"
+"""
+
+
+def messages(platform: Platform, name: str) -> list[str]:
+    logs = platform.service("logs")
+    pages = logs.get_paginator("filter_log_events").paginate(logGroupName=f"/aws/lambda/{name}")
+    return [event["message"].rstrip("\n") for page in pages for event in page["events"]]
+
+
+def test_an_extension_of_a_layer_lives_and_dies_with_its_environment(platform: Platform) -> None:
+    client, name = platform.client(), f"x-{uuid.uuid4().hex[:8]}"
+    layer = package(
+        {"extensions/recorder": RECORDER.read_text()}, executable=("extensions/recorder",)
+    )
+    arn = client.publish_layer_version(LayerName=name, Content={"ZipFile": layer})
+    create(client, name, CODE, Layers=[arn["LayerVersionArn"]], MemorySize=256, Timeout=60)
+    for _ in range(2):
+        answer = client.invoke(FunctionName=name, Payload=b"{}")
+        assert "AWS_LAMBDA_RUNTIME_API" in json.loads(answer["Payload"].read())
+    client.delete_function(FunctionName=name)
+
+    def events() -> list[Any]:
+        found = [json.loads(m) for m in messages(platform, name) if m.startswith('{"extension"')]
+        return [said["event"]["eventType"] for said in found if "event" in said]
+
+    wait_until(lambda: events() == ["INVOKE", "INVOKE", "SHUTDOWN"], "every event is logged")
+    line = "EXTENSION\tName: recorder\tState: Ready\tEvents: [INVOKE, SHUTDOWN]"
+    assert line in messages(platform, name)
+
+
+def test_somebody_elses_extension_runs_unmodified(platform: Platform) -> None:
+    """lambda-sigterm registers within the runtime, so that its function is told of its end."""
+    client, name = platform.client(), f"x-{uuid.uuid4().hex[:8]}"
+    source = importlib.metadata.distribution("lambda-sigterm")
+    files = {
+        f"python/{file}": Path(str(source.locate_file(file))).read_text()
+        for file in source.files or ()
+        if file.suffix == ".py"
+    }
+    assert files
+    arn = client.publish_layer_version(LayerName=name, Content={"ZipFile": package(files)})
+    create(client, name, TOLD, Layers=[arn["LayerVersionArn"]], MemorySize=256, Timeout=60)
+    answer = client.invoke(FunctionName=name, Payload=b"{}")
+    assert json.loads(answer["Payload"].read()) == "here"
+    line = "EXTENSION\tName: lambda-sigterm\tState: Ready\tEvents: []"
+    wait_until(lambda: line in messages(platform, name), "the extension is logged")
+    client.delete_function(FunctionName=name)
+    wait_until(lambda: "told to end" in messages(platform, name), "SIGTERM reached the function")
+
+
+def test_a_record_of_several_lines_is_one_log_event(platform: Platform) -> None:
+    client, name = platform.client(), f"x-{uuid.uuid4().hex[:8]}"
+    create(client, name, CODE)
+    answer = client.invoke(FunctionName=name, Payload=b'{"raise": true}')
+    assert answer["FunctionError"] == "Unhandled"
+
+    def found(*words: str) -> list[str]:
+        return [m for m in messages(platform, name) if all(word in m for word in words)]
+
+    wait_until(lambda: found("REPORT"), "the invoke is logged")
+    (record,) = found("a record")
+    assert record.startswith("[INFO]\t")
+    assert record.endswith("\ta record\nof two lines")
+    (error,) = found("ValueError")
+    assert "Traceback" in error
+    assert "\n" in error
