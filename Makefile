@@ -4,6 +4,9 @@
 #             (bench-decisions: the decisions alone; bench-control: 10,000 versions; fuzz: all inputs)
 # make bench-streaming  prints how late streamed bytes reach the client, and what 200 MB of them cost
 # make bench-cold  prints the first invoke of a function, by sandbox (bench-cold-node: of Node.js)
+# make bench-events  prints how fast events are accepted and begun, beside the engine's own rates
+# make crash-async   kills everything, again and again: is any event lost?  (8 minutes)
+# make flood-async   200,000 events of a throttled function: do they delay those of another?
 #
 # All of them need git, make and Python >= 3.11 with venv; everything else comes from PyPI.
 
@@ -70,6 +73,16 @@ bench-cold: setup
 
 bench-cold-node: setup
 	@$(BIN)/python bench/cold_node.py
+
+.PHONY: bench-events crash-async flood-async
+bench-events: setup
+	@$(BIN)/python bench/events.py
+
+crash-async: setup
+	@$(BIN)/python tools/crash_async.py
+
+flood-async: setup
+	@$(BIN)/python tools/flood_async.py
 
 # After a change of the dependencies in pyproject.toml.
 lock: setup

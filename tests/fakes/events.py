@@ -101,6 +101,8 @@ class Told:
 
     def __init__(self) -> None:
         self.deliveries: list[Delivery] = []
+        self.at_s: list[float] = []
+        """When each of them was told."""
         self.tries: list[float] = []
         self.error: DeliveryFailed | None = None
 
@@ -110,6 +112,7 @@ class Told:
         if self.error is not None:
             raise self.error
         self.deliveries.append(delivery)
+        self.at_s.append(asyncio.get_running_loop().time())
 
     def conditions(self, request: RequestId) -> list[Condition]:
         return [

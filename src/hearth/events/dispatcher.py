@@ -46,7 +46,7 @@ BATCH_MAX: Final = 32
 KEEP_S: Final = 10.0
 SWEEP_S: Final = 5.0
 SWEEP_IDLE_S: Final = 60.0
-"""While there are no lanes: for what was written to one in its last moment."""
+"""For what was written to a lane in its last moment."""
 LANE_IDLE_S: Final = 10.0
 LANES_MAX: Final = 256
 LANES_RUNNING_MAX: Final = 512
@@ -323,18 +323,30 @@ class Dispatcher:
 
     async def _sweep(self) -> None:
         """Lanes for what stands aside, from an earlier run too; none where nothing does."""
+        looked_at_s = -SWEEP_IDLE_S
         while True:
-            if not self._draining.is_set():
-                for hands in self._shards:
-                    try:
-                        await self._sweep_shard(hands)
-                    except EngineUnavailable as error:
-                        log.debug("lanes cannot be looked at", error=error)
+            now_s = self._clock.monotonic_s()
+            is_full = now_s - looked_at_s >= SWEEP_IDLE_S
+            looked_at_s = now_s if is_full else looked_at_s
+            for shard, hands in enumerate(self._shards):
+                if self._draining.is_set() or not (is_full or self._has_spare_lane(shard)):
+                    continue
+                try:
+                    await self._sweep_shard(hands)
+                except EngineUnavailable as error:
+                    log.debug("lanes cannot be looked at", error=error)
             idle = [key for key, flow in self._flows.items() if flow.is_idle]
             for key in idle:
                 del self._flows[key]
             await self._wait_lanes(SWEEP_IDLE_S)
             await asyncio.sleep(SWEEP_S)
+
+    def _has_spare_lane(self, shard: int) -> bool:
+        before_s = self._clock.monotonic_s() - LANE_IDLE_S
+        return any(
+            lane.is_idle and lane.touched_s < before_s and shard_of(key) == shard
+            for key, (lane, _) in self._lanes.items()
+        )
 
     async def _wait_lanes(self, timeout_s: float) -> None:
         try:

@@ -56,12 +56,21 @@ class Flow:
 class LaneWindow:
     """How many events of a lane may run."""
 
-    __slots__ = ("_is_growing_fast", "_successes", "paused_until_s", "running", "window")
+    __slots__ = (
+        "_is_growing_fast",
+        "_successes",
+        "paused_until_s",
+        "refusals",
+        "running",
+        "window",
+    )
 
     def __init__(self) -> None:
         self.window = WINDOW_FIRST
         self.running = 0
         self.paused_until_s = 0.0
+        self.refusals = 0
+        """In a row, while nothing ran: what pauses grow with."""
         self._successes = 0
         self._is_growing_fast = True
 
@@ -75,6 +84,7 @@ class LaneWindow:
         """One has run: what it used is free, and more may be there."""
         self.running -= 1
         self.paused_until_s = 0.0
+        self.refusals = 0
         self._successes += 1
         if self._successes >= self.window:
             self._successes = 0
@@ -84,6 +94,8 @@ class LaneWindow:
     def refused(self, now_s: float, wait_s: float) -> None:
         """One was not run. If others run, the end of one of them is the time to try again."""
         self.running -= 1
+        if not self.running:
+            self.refusals += 1
         self.pause(now_s, wait_s)
 
     def pause(self, now_s: float, wait_s: float) -> None:

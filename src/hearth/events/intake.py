@@ -23,7 +23,7 @@ from hearth.model.ids import FunctionKey
 from hearth.model.invocations import InvokeCall
 
 MEASURE_S: Final = 1.0
-MEASURE_EMPTY_S: Final = 15.0
+MEASURE_EMPTY_S: Final = 60.0
 """While they are less than half full."""
 
 log = Log("events")

@@ -8,6 +8,7 @@ its pause is over; nothing is written for it.
 import asyncio
 from collections import deque
 from collections.abc import Coroutine
+from dataclasses import replace
 from typing import Any, Final, Protocol
 
 from hearth.base.clock import Clock
@@ -81,6 +82,7 @@ class Lane:
 
     def pause(self, wait_s: float) -> None:
         """One of its function's events was refused elsewhere."""
+        self._window.refusals = max(self._window.refusals, 1)
         self._window.pause(self._now_s(), wait_s)
 
     def wake(self) -> None:
@@ -142,6 +144,8 @@ class Lane:
 
     async def _run(self, hand: Hand) -> None:
         is_over = False
+        # Pauses grow while the function runs nothing, whichever of its events is refused.
+        hand.event = replace(hand.event, throttles=self._window.refusals)
         try:
             again = await self._crew.advance(hand)
             if again is not None:
