@@ -139,7 +139,7 @@ async def bench(folder: Path, seconds: float, turns: int) -> None:
         note("engine: publishes/s, pipelined", pipelined)
         note("engine: takes and acknowledgements/s", acks)
         (home := folder / f"hearth-{turn}").mkdir()
-        hearth, trace = Hearth(home / "state"), home / "quick"
+        hearth, trace = Hearth(home / "state", home / "hearth.log"), home / "quick"
         with ended(hearth):
             await hearth.start()
             await asyncio.to_thread(hearth.create, "bench-quick", trace)

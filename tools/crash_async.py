@@ -13,6 +13,7 @@ fsynced at each kill of the platform, as when the power goes (EXT4_IOC_SHUTDOWN)
 
 import argparse
 import asyncio
+import contextlib
 import fcntl
 import os
 import random
@@ -23,7 +24,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from storm import Accepted, Client, Hearth, ended, runs, say, send_all
+from storm import Accepted, Client, Hearth, command_line, ended, runs, say, send_all
 
 FUNCTIONS = 4
 SETTLE_S_MAX = 300.0
@@ -67,7 +68,21 @@ class Disk:
             if subprocess.run(["umount", str(self.mounted)], check=False).returncode == 0:
                 return
             time.sleep(0.1)
-        sys.exit("the file system stays busy")
+        sys.exit(f"the file system stays busy: {_users(self.mounted)}")
+
+
+def _users(mounted: Path) -> list[str]:
+    """Processes that have something open there."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        for link in (process / "cwd", process / "root", *(process / "fd").glob("*")):
+            with contextlib.suppress(OSError):
+                if str(link.readlink()).startswith(str(mounted)):
+                    found.append(f"{process.name} {command_line(int(process.name))[:80]} {link}")
+        with contextlib.suppress(OSError):
+            if str(mounted) in (process / "mountinfo").read_text():
+                found.append(f"{process.name} {command_line(int(process.name))[:80]} mount")
+    return found
 
 
 class Crasher:
@@ -110,6 +125,7 @@ class Crasher:
             await self._hearth.wait()  # it does not live without its engine
         else:
             if self._disk is not None:
+                self._hearth.halt()  # nobody hears of what is written after the power is gone
                 self._disk.cut()
             await self._hearth.kill()
             if self._disk is not None:
@@ -127,7 +143,7 @@ def _kill(pid: int) -> None:
 async def crash(folder: Path, options: argparse.Namespace) -> bool:
     disk = Disk(folder) if options.power_cuts else None
     state = (disk.mounted if disk else folder) / "state"
-    hearth, accepted, trace = Hearth(state), Accepted(), folder / "trace"
+    hearth, accepted, trace = Hearth(state, folder / "hearth.log"), Accepted(), folder / "trace"
     began_s = time.monotonic()
     with ended(hearth):
         await hearth.start()

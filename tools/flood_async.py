@@ -66,7 +66,7 @@ def figures(delays_s: list[float]) -> dict[str, object]:
 
 
 async def flood(folder: Path, options: argparse.Namespace) -> bool:
-    hearth = Hearth(folder / "state")
+    hearth = Hearth(folder / "state", folder / "hearth.log")
     with ended(hearth):
         await hearth.start()
         await asyncio.to_thread(hearth.create, "other", folder / "other")

@@ -49,11 +49,11 @@ def free_port() -> int:
 class Hearth:
     """One `hearth up` at a fixed port, started again as often as wanted."""
 
-    def __init__(self, state: Path, *options: str) -> None:
+    def __init__(self, state: Path, log: Path, *options: str) -> None:
         self.port = free_port()
         self._state = state
         self._options = options
-        self._log = (state.parent / "hearth.log").open("ab")
+        self._log = log.open("ab")
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -93,6 +93,12 @@ class Hearth:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         await self.wait()
+
+    def halt(self) -> None:
+        """Every process stands still, until `kill`."""
+        for pid in [self.pid, *descendants(self.pid)]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
 
     async def wait(self) -> None:
         assert self._process is not None
