@@ -28,7 +28,7 @@ def pytest(*arguments: str) -> int:
 
 def main(arguments: list[str]) -> int:
     LAST_FAILED.unlink(missing_ok=True)
-    status = pytest(*arguments)
+    status = pytest("--durations=25", *arguments)
     if status != TESTS_FAILED or not LAST_FAILED.exists():
         return status
     failed = sorted(json.loads(LAST_FAILED.read_text()))

@@ -80,12 +80,16 @@ class CounterMachine(RuleBasedStateMachine):
         if isinstance(lease, TooManyRequests):
             self._check_refusal(lease, function, room)
         elif lease.is_waiting:
+            # Of its own pool: whoever waits in another one waits for another's.
             young = [
                 h
                 for h in self.held
-                if h.finishing_s is not None and h.finishing_s + FINISHING_GRACE_S > self.now_s
+                if self._in_one_pool(h.function, function)
+                and h.finishing_s is not None
+                and h.finishing_s + FINISHING_GRACE_S > self.now_s
             ]
-            assert len(young) > len(self.waiting), "waits for nobody"
+            waiting = [f for _, f, _ in self.waiting if self._in_one_pool(f, function)]
+            assert len(young) > len(waiting), "waits for nobody"
             assert room != "provisioned"
             self.waiting.append((lease, function, version))
         else:
@@ -93,6 +97,9 @@ class CounterMachine(RuleBasedStateMachine):
             if self.entered <= REQUESTS_PER_S:
                 assert lease.is_provisioned == (room == "provisioned")
             self._hold(lease, function, version)
+
+    def _in_one_pool(self, one: int, other: int) -> bool:
+        return one == other or not {one, other} & self.reserved.keys()
 
     def _acquired(self, function: int, version: str) -> Lease | TooManyRequests:
         try:
