@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -129,6 +130,19 @@ class Platform:
         """A hearth command of a user, against this platform."""
         return self._run(HEARTH, *arguments)
 
+    @contextmanager
+    def command_running(self, *arguments: str) -> Iterator["Command"]:
+        """A hearth command that goes on until it is interrupted."""
+        with tempfile.TemporaryFile() as said:
+            process = subprocess.Popen(
+                [HEARTH, *arguments], stdout=said, stderr=said, env=self._environment()
+            )
+            try:
+                yield Command(process, said)
+            finally:
+                process.kill()
+                process.wait()
+
     def aws(self, *arguments: str) -> str:
         """What AWS's command line prints; it must succeed."""
         done = self._run(AWS, *arguments)
@@ -136,7 +150,17 @@ class Platform:
         return done.stdout
 
     def _run(self, *command: str | Path) -> subprocess.CompletedProcess[str]:
-        environment = {
+        return subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+            env=self._environment(),
+        )
+
+    def _environment(self) -> dict[str, str]:
+        return {
             **os.environ,
             "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_ACCESS_KEY_ID": "test",
@@ -144,14 +168,24 @@ class Platform:
             "AWS_DEFAULT_REGION": "us-east-1",
             "HEARTH_STATE": str(self._state),
         }
-        return subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-            env=environment,
-        )
+
+
+class Command:
+    """A command that is running."""
+
+    def __init__(self, process: subprocess.Popen[bytes], said: IO[bytes]) -> None:
+        self._process = process
+        self._said = said
+
+    def said(self) -> str:
+        """On stdout and stderr, so far."""
+        size = os.fstat(self._said.fileno()).st_size
+        return os.pread(self._said.fileno(), size, 0).decode()
+
+    def interrupt(self) -> int:
+        """Ctrl-C; returns its exit status."""
+        self._process.send_signal(signal.SIGINT)
+        return self._process.wait(STOP_S)
 
 
 @contextmanager

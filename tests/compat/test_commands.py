@@ -133,3 +133,32 @@ def test_a_second_ctrl_c_ends_at_once(tmp_path: Path) -> None:
 def invoke_until_gone(client: Any) -> None:
     with contextlib.suppress(botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError):
         client.invoke(FunctionName="slow")
+
+
+def test_a_saved_file_is_live_on_the_next_invoke(platform: Platform, tmp_path: Path) -> None:
+    module = tmp_path / "watched" / "app.py"
+    module.parent.mkdir()
+    module.write_text("def handler(event, context): return 1\n")
+
+    def answer() -> Any:
+        return json.loads(platform.command("invoke", "watched").stdout)
+
+    with platform.command_running(
+        "deploy", str(module.parent), "--handler", "app.handler", "--runtime", PYTHON, "--watch"
+    ) as watching:
+        wait_until(lambda: "Watching" in watching.said(), "it watches")
+        assert answer() == 1
+        module.write_text("def handler(event, context): return 'changed'\n")
+        wait_until(lambda: answer() == "changed", "the new code answers")
+        (module.parent / "link").symlink_to("/etc/passwd")
+        wait_until(lambda: "Not deployed" in watching.said(), "the link is refused")
+        assert answer() == "changed"
+        assert watching.interrupt() == 0
+        assert "Not watching any more" in watching.said()
+
+
+def test_a_sample_event_invokes_a_function(platform: Platform) -> None:
+    create(platform.client(), "worker", "def handler(e, c): return e['Records'][0]['body']")
+    sample = platform.command("event", "sqs", "--body", "seven").stdout
+    invoked = platform.command("invoke", "worker", "-p", sample)
+    assert json.loads(invoked.stdout) == "seven"

@@ -11,7 +11,8 @@ from hearth.cli.output import Failure, note
 from hearth.cli.package import zip_directory
 from hearth.cli.public_url import by_path, public_url
 from hearth.cli.running import json_option, state_option
-from hearth.settings import read_state
+from hearth.cli.watch import watch
+from hearth.settings import StatePaths, read_state
 
 if TYPE_CHECKING:
     from types_boto3_lambda.client import LambdaClient
@@ -35,11 +36,20 @@ POLLS_MAX: Final = 3_000
     "--env", "-e", "variables", multiple=True, metavar="K=V", help="A variable; may be repeated."
 )
 @click.option("--role", metavar="ARN", help="Any valid role; Hearth only keeps it.")
+@click.option(
+    "--watch", "-w", "watches", is_flag=True, help="Deploy again whenever a file changes."
+)
 @click.option("--url", "wants_url", is_flag=True, help="Give it a URL that anybody may call.")
 @state_option
 @json_option
 def deploy(
-    directory: Path, *, state: str | None, as_json: bool, wants_url: bool, **given: Any
+    directory: Path,
+    *,
+    state: str | None,
+    as_json: bool,
+    wants_url: bool,
+    watches: bool,
+    **given: Any,
 ) -> None:
     """Make a function of DIR, or update the one of that name.
 
@@ -51,6 +61,7 @@ def deploy(
       hearth deploy ./api --handler main.handler --runtime python3.12 --memory 512 -e STAGE=dev
       hearth deploy ./api                     # only the code again
       hearth deploy ./api --url               # and print a URL for curl and browsers
+      hearth deploy ./api --watch             # a saved file is live on the next invoke
     """
     paths = read_state(state)
     name = given["name"] or directory.resolve().name
@@ -68,9 +79,25 @@ def deploy(
         function = client.get_function_configuration(FunctionName=name)
         url = public_url(client, name) if wants_url else None
     if as_json:
-        shown = {key: value for key, value in function.items() if key != "ResponseMetadata"}
-        output.show_json(shown if url is None else shown | {"FunctionUrl": url})
-        return
+        _show(function, url)
+    else:
+        _tell(verb, name, function, url, client.meta.endpoint_url)
+    if watches:
+        watch(directory, lambda: _again(client, paths, name, directory))
+
+
+def _again(client: "LambdaClient", paths: StatePaths, name: str, directory: Path) -> None:
+    """Only the code."""
+    with aws.errors_explained(paths):
+        _update(client, name, zip_directory(directory), {})
+
+
+def _show(function: Any, url: str | None) -> None:
+    shown = {key: value for key, value in function.items() if key != "ResponseMetadata"}
+    output.show_json(shown if url is None else shown | {"FunctionUrl": url})
+
+
+def _tell(verb: str, name: str, function: Any, url: str | None, endpoint: str) -> None:
     note(f"{verb} {name} ({function.get('Runtime')}, {function.get('MemorySize')} MB)")
     click.echo(function["FunctionArn"])
     if url is None:
@@ -78,7 +105,7 @@ def deploy(
     else:
         click.echo(url)
         note(f"Call it with: curl {url}")
-        note(f"Where that name is not known: curl {by_path(client.meta.endpoint_url, url)}")
+        note(f"Where that name is not known: curl {by_path(endpoint, url)}")
 
 
 def _configuration(given: dict[str, Any]) -> dict[str, Any]:

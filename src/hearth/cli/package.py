@@ -30,7 +30,7 @@ def zip_directory(directory: Path) -> bytes:
     content = io.BytesIO()
     count = size = 0
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
-        for name, path in _files(directory):
+        for name, path in files_of(directory):
             count, size = count + 1, size + path.lstat().st_size
             if size > UNZIPPED_BYTES_MAX:
                 raise Failure(
@@ -49,7 +49,7 @@ def zip_directory(directory: Path) -> bytes:
     return packed
 
 
-def _files(directory: Path) -> Iterator[tuple[str, Path]]:
+def files_of(directory: Path) -> Iterator[tuple[str, Path]]:
     """(name in the zip, file), in an order that does not depend on the file system."""
     found = []
     for root, directories, files in os.walk(directory):

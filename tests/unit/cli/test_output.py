@@ -43,6 +43,7 @@ def test_every_command_has_help_with_an_example() -> None:
         "logs",
         "invoke",
         "deploy",
+        "event",
         "doctor",
         "runtimes",
         "keys",
