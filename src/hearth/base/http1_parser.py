@@ -162,7 +162,10 @@ class RequestParser:
                 if not self._take_head():
                     return None
                 if self._streams is not None and self._begins_stream(self._streams):
-                    return self._finish(b"", _NO_TRAILERS)
+                    wants_continue = self.wants_continue  # its body is still to come
+                    request = self._finish(b"", _NO_TRAILERS)
+                    self.wants_continue = wants_continue
+                    return request
             return self._take_chunked() if self._chunked is not None else self._take_fixed()
         except HttpRefusal as refusal:
             self._refusal = refusal

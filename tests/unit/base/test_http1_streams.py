@@ -146,6 +146,17 @@ def test_a_body_that_is_not_wanted_now_stays_with_the_client() -> None:
     run(scenario())
 
 
+def test_a_client_that_waits_for_it_is_told_to_go_on() -> None:
+    async def scenario() -> None:
+        bench, taker = streaming()
+        bench.feed(POST + b"Expect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n")
+        assert bench.transport.written == b"HTTP/1.1 100 Continue\r\n\r\n"
+        bench.feed(b"1\r\na\r\n0\r\n\r\n")
+        assert (taker.pieces, taker.trailers) == ([b"a"], {})
+
+    run(scenario())
+
+
 def test_a_client_that_leaves_breaks_its_body() -> None:
     async def scenario() -> None:
         bench, taker = streaming()
