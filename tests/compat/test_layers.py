@@ -148,6 +148,19 @@ def test_later_layers_cover_earlier_ones_and_deleted_ones_stay(client: "LambdaCl
     assert seen["who"] == "high", "a function lost its layers with the layer versions"
 
 
+def test_hearth_deploy_gives_a_function_layers(
+    platform: Platform, client: "LambdaClient", tmp_path: Path
+) -> None:
+    arn = publish(client, "deployed", layer("deployed"))
+    (tmp_path / "app.py").write_text(
+        "def handler(event, context):\n    import who\n    return who.NAME\n"
+    )
+    flags = ("--handler", "app.handler", "--runtime", PYTHON, "--layer", arn)
+    done = platform.command("deploy", str(tmp_path), "--name", "with-layer", *flags)
+    assert done.returncode == 0, done.stderr
+    assert call(client, "with-layer", {})[0] == "deployed"
+
+
 def test_what_boto3_gets_of_a_layer_is_what_was_published(client: "LambdaClient") -> None:
     content = layer("kept")
     arn = publish(client, "kept", content, Description="d", LicenseInfo="MIT")

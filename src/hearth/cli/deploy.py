@@ -28,12 +28,15 @@ POLLS_MAX: Final = 3_000
     "directory", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="DIR"
 )
 @click.option("--handler", metavar="H", help="What to call, like app.handler.")
-@click.option("--runtime", metavar="R", help="python3.11, provided.al2023, …")
+@click.option("--runtime", metavar="R", help="python3.11, nodejs22.x, …")
 @click.option("--name", metavar="NAME", help="The function's name.  [default: the directory's]")
 @click.option("--memory", type=click.IntRange(128, 10_240), metavar="MB", help="128 to 10240.")
 @click.option("--timeout", type=click.IntRange(1, 900), metavar="S", help="1 to 900 seconds.")
 @click.option(
     "--env", "-e", "variables", multiple=True, metavar="K=V", help="A variable; may be repeated."
+)
+@click.option(
+    "--layer", "layers", multiple=True, metavar="ARN", help="A layer version; may be repeated."
 )
 @click.option("--role", metavar="ARN", help="Any valid role; Hearth only keeps it.")
 @click.option(
@@ -60,6 +63,7 @@ def deploy(
       hearth deploy ./examples/hello --handler app.handler --runtime python3.11
       hearth deploy ./api --handler main.handler --runtime python3.12 --memory 512 -e STAGE=dev
       hearth deploy ./api                     # only the code again
+      hearth deploy ./web --handler index.handler --runtime nodejs22.x --layer ARN:1
       hearth deploy ./api --url               # and print a URL for curl and browsers
       hearth deploy ./api --watch             # a saved file is live on the next invoke
     """
@@ -117,6 +121,8 @@ def _configuration(given: dict[str, Any]) -> dict[str, Any]:
         "Timeout": given["timeout"],
         "Role": given["role"],
     }
+    if given["layers"]:
+        members["Layers"] = list(given["layers"])
     if given["variables"]:
         members["Environment"] = {"Variables": _variables(given["variables"])}
     return {name: value for name, value in members.items() if value is not None}

@@ -43,7 +43,7 @@ from hearth.worker.sandboxes.messages import (
     OpenOrder,
     StartOrder,
 )
-from hearth.worker.sandboxes.processes import children_of
+from hearth.worker.sandboxes.processes import children_of, close_all, fork_into, is_readable
 from hearth.worker.sandboxes.stage import (
     BWRAP,
     HOST,
@@ -223,15 +223,15 @@ class Launcher:
         block_read, block = os.pipe2(os.O_CLOEXEC) if order.processes_in_namespace else (None, None)
         channel = self._waits.add(order.box).detach() if order.is_stem else None
         try:
-            outer = _fork(order.cgroup_directory)
+            outer = fork_into(order.cgroup_directory)
             if outer == 0:
                 self._become(number, order, (status_write, block_read, channel))
         except OSError:
             self._waits.forget(order.box)
-            _close(status, block)
+            close_all(status, block)
             raise
         finally:
-            _close(status_write, block_read, channel)
+            close_all(status_write, block_read, channel)
         program = Program(order=order, number=number, outer=outer, status=status, block=block)
         self._programs[order.box] = program
         self._selector.register(status, selectors.EVENT_READ, lambda: self._read_status(program))
@@ -290,7 +290,7 @@ class Launcher:
             os.write(program.block, b"1")
         except OSError:  # it has died, or it must not run without its limit
             os.kill(program.outer, signal.SIGKILL)
-        _close(program.block)
+        close_all(program.block)
         program.block = None
 
     def _forget_status(self, program: Program) -> None:
@@ -330,7 +330,7 @@ class Launcher:
 
     def _inherit(self, program: Program) -> None:
         """The outer has been reaped, so whatever it left is our child by now: kill that too."""
-        while program.status >= 0 and _is_readable(program.status):
+        while program.status >= 0 and is_readable(program.status):
             self._read_status(program)
         if program.inner is not None:
             orphans = {program.inner}
@@ -352,7 +352,7 @@ class Launcher:
         assert program.ended is not None
         self._forget_status(program)
         self._waits.forget(program.order.box)
-        _close(program.block)
+        close_all(program.block)
         del self._programs[program.order.box]
         killed = os.WTERMSIG(program.ended) if os.WIFSIGNALED(program.ended) else 0
         code = 0 if killed else os.WEXITSTATUS(program.ended)
@@ -367,29 +367,6 @@ class Launcher:
         messages.send(self._control, messages.exit_event(event))
         for number in program.waiting:
             self._answer(number, {"answer": {}})
-
-
-def _fork(cgroup: str | None) -> int:
-    if cgroup is None:
-        return os.fork()
-    fd = os.open(HOST + cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        return linux.fork_into_cgroup(fd)
-    finally:
-        os.close(fd)
-
-
-def _is_readable(fd: int) -> bool:
-    """Also true at the end of the stream."""
-    with selectors.PollSelector() as poll:
-        poll.register(fd, selectors.EVENT_READ)
-        return bool(poll.select(0))
-
-
-def _close(*fds: int | None) -> None:
-    for fd in fds:
-        if fd is not None:
-            os.close(fd)
 
 
 def main() -> NoReturn:
