@@ -55,10 +55,10 @@ class Platform:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line.startswith(READY):
-            self._process.wait(STOP_S)
+            status = self._process.wait(STOP_S)
             said = log_path.read_text()[-4000:]
             self.close()
-            pytest.fail(f"hearth up did not become ready: {line!r}\n{said}")
+            pytest.fail(f"hearth up did not become ready: {line!r}, status {status}\n{said}")
         self.endpoint = line.removeprefix(READY).strip()
 
     @property
