@@ -33,6 +33,7 @@ from hearth.worker.sandboxes.contract import (
 )
 from hearth.worker.sandboxes.launcher import Launcher
 from hearth.worker.sandboxes.messages import BoxOrder, CreateOrder, ExitEvent, Opened, OpenOrder
+from hearth.worker.sandboxes.nat import Link, Nat
 from hearth.worker.sandboxes.orders import bounds
 from hearth.worker.sandboxes.outputs import read_to_end
 from hearth.worker.sandboxes.uids import Uids
@@ -74,6 +75,8 @@ class BubblewrapBackend:
     def __init__(self, instance: str, run_directory: Path, clock: Clock, jobs: Jobs) -> None:
         del run_directory
         self.can_merge = True
+        self.nat = Nat(instance)
+        """Of all backends of a worker the same one: replaced before open(), if it is another's."""
         self._instance = instance
         self._watch = MemoryWatch(clock, jobs)
         self._limits: Limits | None = None
@@ -119,21 +122,23 @@ class BubblewrapBackend:
 
     async def create(self, spec: SandboxSpec) -> BubblewrapSandbox:
         launcher = await self._launched()
+        link = await self.nat.take() if spec.network == "nat" else None
         uid = self._uids.take() if self._uids else None
         box = next(self._boxes)
+        give_back = self._give_back(uid, link)
         try:
             order = CreateOrder(box=box, tmp_bytes=spec.tmp_mb * MB, uid=uid)
             tmp = (await launcher.ask(messages.CREATE, order)).fds[0]
         except BaseException:
             launcher.tell(messages.DESTROY, BoxOrder(box=box))
-            self._give_uid(uid)
+            give_back()
             raise
         try:
             cell = self._limit(spec, box, tmp)
         except OSError as error:
             os.close(tmp)
             launcher.tell(messages.DESTROY, BoxOrder(box=box))
-            self._give_uid(uid)
+            give_back()
             raise SandboxFailed(f"no limits for the sandbox: {error}") from error
         resources = Resources(
             box=box,
@@ -143,9 +148,10 @@ class BubblewrapBackend:
             launcher=launcher,
             watch=self._watch,
             fork_from=self.fork_from,
+            nat=link,
             runtime=self._runtime,
             root_uid=self._root_uid(uid),
-            on_destroyed=self._forget(box, uid),
+            on_destroyed=self._forget(box, give_back),
         )
         self._sandboxes[box] = sandbox = BubblewrapSandbox(spec, resources)
         return sandbox
@@ -160,6 +166,7 @@ class BubblewrapBackend:
         for sandbox, end in zip(sandboxes, ends, strict=True):
             if end is not None:
                 log.error("sandbox not destroyed", sandbox=sandbox.id, error=end)
+        await self.nat.close()
         if self._launcher:
             self._launcher.close()  # what could not be destroyed is killed here
             self._launcher = None
@@ -234,12 +241,20 @@ class BubblewrapBackend:
 
     def _zygote_gone(self, number: int) -> None: ...
 
-    def _forget(self, box: int, uid: int | None) -> Callable[[], None]:
+    def _forget(self, box: int, give_back: Callable[[], None]) -> Callable[[], None]:
         def forget() -> None:
             del self._sandboxes[box]
-            self._give_uid(uid)
+            give_back()
 
         return forget
+
+    def _give_back(self, uid: int | None, link: Link | None) -> Callable[[], None]:
+        def give_back() -> None:
+            self._give_uid(uid)
+            if link is not None:
+                self.nat.give(link)
+
+        return give_back
 
     def _give_uid(self, uid: int | None) -> None:
         if self._uids and uid is not None:

@@ -40,6 +40,7 @@ from hearth.worker.sandboxes.messages import (
     ExitEvent,
     StartOrder,
 )
+from hearth.worker.sandboxes.nat import Link
 from hearth.worker.sandboxes.orders import (
     bounds,
     check,
@@ -72,6 +73,7 @@ class Resources:
     watch: MemoryWatch
     fork_from: Callable[[Program, SandboxSpec], tuple[int, Program] | None]
     """A zygote's number, and the program less what that has already; None: it is executed."""
+    nat: Link | None
     runtime: str | None
     root_uid: int | None
     on_destroyed: Callable[[], None]
@@ -383,7 +385,7 @@ class BubblewrapSandbox:
 
     def _order(self, program: Program, zygote: int | None, *, is_stem: bool = False) -> StartOrder:
         entry = self._own.cell.entry
-        own_network = self._spec.network == "none"
+        own_network = self._spec.network != "host"
         return StartOrder(
             box=self._own.box,
             run=self._run + 1,
@@ -392,7 +394,8 @@ class BubblewrapSandbox:
             working_directory=program.working_directory,
             mounts=[mount_order(mount) for mount in program.mounts],
             own_network=own_network,
-            host_files=[] if own_network else name_resolution(),
+            nat=self._own.nat.order() if self._own.nat else None,
+            host_files=name_resolution(self._spec.network),
             uid=self._own.uid,
             cgroup_tasks=list(entry.cgroup_tasks),
             cgroup_directory=entry.cgroup_directory,

@@ -22,7 +22,7 @@ from typing import Final, Literal, Protocol
 
 from hearth.model.ids import SandboxId
 
-Network = Literal["none", "host"]
+Network = Literal["none", "nat", "host"]
 PROCESSES_MAX: Final = 1024
 FILES_MAX: Final = 1024
 _OWN_PLACES: Final = ("/var/task", "/opt")

@@ -15,7 +15,7 @@ import signal
 import socket
 from typing import NoReturn
 
-from hearth.worker.sandboxes import jail_steps, linux, messages
+from hearth.worker.sandboxes import jail_network, jail_steps, linux, messages
 from hearth.worker.sandboxes.arguments import Fds, Root, bubblewrap_arguments
 from hearth.worker.sandboxes.messages import StartOrder
 from hearth.worker.sandboxes.stage import (
@@ -43,10 +43,10 @@ def become_sandbox(
     """
     for tasks in order.cgroup_tasks:
         jail_steps.write(HOST + tasks, b"0")
-    own = linux.CLONE_NEWNS | (linux.CLONE_NEWNET if order.own_network else 0)
-    linux.unshare(own)
+    linux.unshare(linux.CLONE_NEWNS)
     for_worker = []
     if order.own_network:
+        jail_network.leave_for_own(order.nat)
         for_worker.append(jail_steps.listen())
     _arrange_stage(order)
     outputs = jail_steps.connect_outputs()

@@ -17,7 +17,7 @@ import signal
 from pathlib import Path
 from typing import Final, NoReturn
 
-from hearth.worker.sandboxes import jail_steps, linux
+from hearth.worker.sandboxes import jail_network, jail_steps, linux
 from hearth.worker.sandboxes.arguments import Root
 from hearth.worker.sandboxes.container_config import (
     BUNDLE,
@@ -54,9 +54,10 @@ def become_container(order: StartOrder, root: Root, status: int) -> tuple[list[i
     """
     for tasks in order.cgroup_tasks:
         jail_steps.write(HOST + tasks, b"0")
-    linux.unshare(linux.CLONE_NEWNS | (linux.CLONE_NEWNET if order.own_network else 0))
+    linux.unshare(linux.CLONE_NEWNS)
     for_worker = []
     if order.own_network:
+        jail_network.leave_for_own(order.nat)
         for_worker.append(jail_steps.listen())
     _build_root(order, root)
     outputs = jail_steps.connect_outputs()

@@ -94,6 +94,8 @@ class StartOrder:
     """[resource, soft and hard limit], set before anything else runs."""
     processes_in_namespace: int | None
     """RLIMIT_NPROC to be set inside the new user namespace, where it counts only this sandbox."""
+    nat: list[str] | None = None
+    """[interface of the host, its address, address inside]: a way out of the own network."""
     zygote: int | None = None
     """Not None: forked from the zygote of this number. `mounts` are then those that it lacks."""
     runtime: str | None = None

@@ -8,12 +8,14 @@ from typing import Final
 from hearth.worker.limits.contract import MB, Bounds
 from hearth.worker.sandboxes.contract import (
     Mount,
+    Network,
     Program,
     SandboxFailed,
     SandboxSpec,
     ZygoteKind,
 )
 from hearth.worker.sandboxes.messages import API_HOST, API_PORT, WAIT_ARGUMENT
+from hearth.worker.sandboxes.nat import resolver_file
 
 _API: Final = f"{API_HOST}:{API_PORT}"
 
@@ -65,8 +67,13 @@ def check(program: Program) -> None:
         raise SandboxFailed("an environment variable without a usable name")
 
 
-def name_resolution() -> list[list[str]]:
-    """The host's files that say how names are resolved, for a program in the host's network."""
+def name_resolution(network: Network) -> list[list[str]]:
+    """The host's files that say how names are resolved, for a program that can ask."""
+    if network == "none":
+        return []
+    if network == "nat":
+        servers = resolver_file()
+        return [[str(servers), "/etc/resolv.conf"]] if servers else []
     names = ("resolv.conf", "hosts")
     paths = [(Path("/etc", name).resolve(), f"/etc/{name}") for name in names]
     return [[str(source), target] for source, target in paths if source.is_file()]

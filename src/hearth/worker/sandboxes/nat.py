@@ -1,0 +1,259 @@
+"""How do functions reach the outside, and nothing else? Rules of our own, and addresses to give.
+
+Each sandbox with the network `nat` has a cable of its own to the host (jail_network.py). One table
+of nftables, made when the first one is, says what may pass: out into the world, under the host's
+address. Closed are the host itself, the other sandboxes, and every address that only means
+something near this machine: private, link-local (there the credentials of a cloud's machines are),
+loopback, multicast. Settings may open some; name servers are open on their port.
+
+    198.18.0.0/15, which is for laboratories, is cut into 8 blocks; the worker takes one in which
+    no address of this machine is, and gives each sandbox four addresses of it.
+
+The table has the instance's name: a later worker of the same one replaces it.
+"""
+
+import asyncio
+import heapq
+import ipaddress
+import os
+import shutil
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from hearth.base.log import Log
+from hearth.worker.sandboxes.contract import SandboxFailed
+from hearth.worker.sandboxes.netlink import Netlink
+
+log = Log("nat")
+
+RANGE: Final = ipaddress.IPv4Network("198.18.0.0/15")
+BLOCK_PREFIX: Final = 18
+ADDRESSES_EACH: Final = 4
+# https://www.iana.org/assignments/iana-ipv4-special-registry
+NEARBY: Final = (
+    "0.0.0.0/8",
+    "10.0.0.0/8",
+    "100.64.0.0/10",
+    "127.0.0.0/8",
+    "169.254.0.0/16",
+    "172.16.0.0/12",
+    "192.0.0.0/24",
+    "192.168.0.0/16",
+    "198.18.0.0/15",
+    "224.0.0.0/4",
+    "240.0.0.0/4",
+)
+_WHERE: Final = "/usr/local/sbin:/usr/sbin:/sbin:/usr/bin"
+_FORWARD: Final = Path("/proc/sys/net/ipv4/ip_forward")
+_RESOLVER_FILES: Final = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
+_NFT_S: Final = 20.0
+
+
+class NatRefused(SandboxFailed):
+    """This machine, or this user, cannot have it. The text says why and what helps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One sandbox's way out."""
+
+    number: int
+    interface: str
+    gateway: str
+    address: str
+
+    def order(self) -> list[str]:
+        return [self.interface, self.gateway, self.address]
+
+
+class Nat:
+    """Of one worker. Nothing is touched before the first take()."""
+
+    def __init__(self, instance: str, opened: Sequence[str] = ()) -> None:
+        """`opened` are networks that would be closed otherwise."""
+        mark = f"{zlib.crc32(instance.encode()):08x}"
+        self.table = f"hearth_{mark}"
+        self.prefix = f"hv{mark[:6]}"
+        self._opened = opened
+        self._block: ipaddress.IPv4Network | None = None
+        self._opening = asyncio.Lock()
+        self._out = 0
+        self._used = 0
+        self._returned: list[int] = []
+
+    async def take(self) -> Link:
+        """Raises NatRefused."""
+        async with self._opening:
+            if self._block is None:
+                self._block = await self._open()
+        if self._returned:
+            number = heapq.heappop(self._returned)
+        elif self._used < self._block.num_addresses // ADDRESSES_EACH:
+            number = self._used
+            self._used += 1
+        else:
+            raise NatRefused("every address for sandboxes with the network nat is taken")
+        self._out += 1
+        first = self._block.network_address + number * ADDRESSES_EACH
+        return Link(number, f"{self.prefix}{number:x}", str(first + 1), str(first + 2))
+
+    def give(self, link: Link) -> None:
+        self._out -= 1
+        heapq.heappush(self._returned, link.number)
+
+    async def close(self) -> None:
+        """Take the rules away, if nobody has a link any more. The next take() makes them anew."""
+        if self._block is not None and not self._out:
+            self._block = None
+            try:
+                await _nft(f"delete table inet {self.table}\n")
+            except NatRefused as error:
+                log.warning("rules were left behind", table=self.table, error=error)
+
+    async def _open(self) -> ipaddress.IPv4Network:
+        why = why_not()
+        if why:
+            raise NatRefused(why)
+        try:
+            with Netlink() as here:
+                taken = here.addresses()
+        except OSError as error:
+            raise NatRefused(f"the network nat cannot be had here: {error}") from error
+        block = free_block(taken, zlib.crc32(self.table.encode()))
+        servers = name_servers()
+        rules = Rules(self.table, self.prefix, str(block), tuple(self._opened), servers)
+        await _nft(rules.text())
+        log.info("network nat is ready", table=self.table, block=block, name_servers=servers)
+        return block
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    table: str
+    prefix: str
+    block: str
+    opened: tuple[str, ...]
+    servers: tuple[str, ...]
+
+    def text(self) -> str:
+        """For `nft -f`: all of it or nothing comes into force, and an older table goes."""
+        ours, refuse = f'iifname "{self.prefix}*"', "reject with icmpx type admin-prohibited"
+        servers = _set(self.servers)
+        dns = [f"{ours} ip daddr {servers} {kind} dport 53 accept" for kind in ("udp", "tcp")]
+        dns = dns if self.servers else []
+        opened = [f"{ours} ip daddr {_set(self.opened)} accept"] if self.opened else []
+        chains = {
+            "input": [
+                "type filter hook input priority -10; policy accept;",
+                f"{ours} ct state established,related accept",
+                *dns,
+                f"{ours} {refuse}",
+            ],
+            "forward": [
+                "type filter hook forward priority -10; policy accept;",
+                f'oifname "{self.prefix}*" ct state established,related accept',
+                f'oifname "{self.prefix}*" {refuse}',
+                f"{ours} meta nfproto ipv6 {refuse}",
+                f"{ours} ip saddr != {self.block} drop",
+                *dns,
+                *opened,
+                f"{ours} ip daddr {_set(NEARBY)} {refuse}",
+            ],
+            "postrouting": [
+                "type nat hook postrouting priority 100; policy accept;",
+                f'ip saddr {self.block} oifname != "{self.prefix}*" masquerade',
+            ],
+        }
+        body = "".join(
+            f" chain {name} {{\n" + "".join(f"  {rule}\n" for rule in rules) + " }\n"
+            for name, rules in chains.items()
+        )
+        name = f"table inet {self.table}"
+        return f"{name} {{}}\ndelete {name}\n{name} {{\n{body}}}\n"
+
+
+def why_not() -> str:
+    """Why this worker cannot have the network nat; empty if it can, as far as one can see."""
+    if os.geteuid() != 0:
+        return "the network nat needs Hearth to be root"
+    if _nft_program() is None:
+        return "the network nat needs nftables: apt install nftables"
+    if _read(_FORWARD) != "1":
+        return "this machine forwards nothing: sysctl -w net.ipv4.ip_forward=1"
+    return ""
+
+
+def free_block(taken: set[str], start: int) -> ipaddress.IPv4Network:
+    """The first from the `start`th on that none of these addresses is in. Raises NatRefused."""
+    blocks = list(RANGE.subnets(new_prefix=BLOCK_PREFIX))
+    used = {ipaddress.IPv4Address(address) for address in taken}
+    for number in range(len(blocks)):
+        block = blocks[(start + number) % len(blocks)]
+        if not any(address in block for address in used):
+            return block
+    raise NatRefused(f"every block of {RANGE} is in use on this machine")
+
+
+def resolver_file() -> Path | None:
+    """The file that says which name servers there are, for somebody elsewhere: none on loopback."""
+    return next((file.resolve() for file in _RESOLVER_FILES if _servers(file)), None)
+
+
+def name_servers() -> tuple[str, ...]:
+    file = resolver_file()
+    return _servers(file) if file else ()
+
+
+def _servers(file: Path) -> tuple[str, ...]:
+    found = []
+    for line in _read(file).splitlines():
+        word, _, rest = line.strip().partition(" ")
+        if word != "nameserver":
+            continue
+        try:
+            address = ipaddress.ip_address(rest.strip())
+        except ValueError:
+            continue
+        if address.version == 4 and not address.is_loopback:
+            found.append(str(address))
+    return tuple(found)
+
+
+def _set(members: Sequence[str]) -> str:
+    return "{ " + ", ".join(members) + " }"
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def _nft_program() -> str | None:
+    return shutil.which("nft", path=_WHERE)
+
+
+async def _nft(commands: str) -> None:
+    """Raises NatRefused."""
+    program = _nft_program()
+    if program is None:
+        raise NatRefused("nft has gone")
+    try:
+        process = await asyncio.create_subprocess_exec(
+            program,
+            "-f",
+            "-",
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        async with asyncio.timeout(_NFT_S):
+            said, _ = await process.communicate(commands.encode())
+    except (OSError, TimeoutError) as error:
+        raise NatRefused(f"nft failed: {error!r}") from error
+    if process.returncode != 0:
+        raise NatRefused(f"nft failed: {said.decode(errors='replace').strip()[:500]}")
