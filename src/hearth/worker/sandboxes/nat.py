@@ -140,7 +140,7 @@ class Rules:
 
     def text(self) -> str:
         """For `nft -f`: all of it or nothing comes into force, and an older table goes."""
-        ours, refuse = f'iifname "{self.prefix}*"', "reject with icmpx type admin-prohibited"
+        ours, theirs = f'iifname "{self.prefix}*"', f'oifname "{self.prefix}*"'
         servers = _set(self.servers)
         dns = [f"{ours} ip daddr {servers} {kind} dport 53 accept" for kind in ("udp", "tcp")]
         dns = dns if self.servers else []
@@ -150,17 +150,17 @@ class Rules:
                 "type filter hook input priority -10; policy accept;",
                 f"{ours} ct state established,related accept",
                 *dns,
-                f"{ours} {refuse}",
+                *_refuse(ours),
             ],
             "forward": [
                 "type filter hook forward priority -10; policy accept;",
-                f'oifname "{self.prefix}*" ct state established,related accept',
-                f'oifname "{self.prefix}*" {refuse}',
-                f"{ours} meta nfproto ipv6 {refuse}",
+                f"{theirs} ct state established,related accept",
+                *_refuse(theirs),
+                *_refuse(f"{ours} meta nfproto ipv6"),
                 f"{ours} ip saddr != {self.block} drop",
                 *dns,
                 *opened,
-                f"{ours} ip daddr {_set(NEARBY)} {refuse}",
+                *_refuse(f"{ours} ip daddr {_set(NEARBY)}"),
             ],
             "postrouting": [
                 "type nat hook postrouting priority 100; policy accept;",
@@ -220,6 +220,14 @@ def _servers(file: Path) -> tuple[str, ...]:
         if address.version == 4 and not address.is_loopback:
             found.append(str(address))
     return tuple(found)
+
+
+def _refuse(which: str) -> list[str]:
+    """At once: whoever connects learns of other refusals only when it tries again."""
+    return [
+        f"{which} meta l4proto tcp reject with tcp reset",
+        f"{which} reject with icmpx type admin-prohibited",
+    ]
 
 
 def _set(members: Sequence[str]) -> str:
