@@ -54,6 +54,15 @@ def listen(text: str) -> tuple[str, int]:
     return host, int(port)
 
 
+def networks(text: str) -> tuple[str, ...]:
+    try:
+        return tuple(
+            str(ipaddress.IPv4Network(part.strip())) for part in text.split(",") if part.strip()
+        )
+    except ValueError:
+        raise ValueError("IPv4 networks like 10.1.0.0/16,192.168.7.0/24") from None
+
+
 def path(text: str) -> Path:
     if not text:  # an unset variable of a script; Path would make the current directory of it
         raise ValueError("a path")

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from hearth import options
 from hearth.model.endpoints import Endpoints
+from hearth.model.isolation import Network
 from hearth.options import StartRefused as StartRefused
 from hearth.options import is_loopback as is_loopback
 from hearth.options import read_duration_s as read_duration_s
@@ -29,6 +30,9 @@ class SandboxChoice(StrEnum):
     AUTO = "auto"
     BUBBLEWRAP = "bubblewrap"
     ZYGOTE = "zygote"
+    RUNC = "runc"
+    CRUN = "crun"
+    RUNSC = "runsc"
     PROCESS = "process"
 
 
@@ -73,6 +77,10 @@ class Settings:
     """Absolute."""
     auth: Auth
     sandbox: SandboxChoice
+    network: Network
+    """Of functions that have no tag that names another."""
+    nat_allow: tuple[str, ...]
+    """Networks that are open to functions with nat, and would be closed otherwise."""
     stems_min: int
     """Sandboxes that wait, launched, for each account and runtime in use."""
     stems_mb: int
@@ -260,9 +268,27 @@ OPTIONS: Final = (
         flag="--sandbox",
         default=SandboxChoice.AUTO,
         read=options.one_of(SandboxChoice),
-        metavar="[auto|bubblewrap|zygote|process]",
-        help="How functions are isolated. zygote: Python is forked, what cannot be is executed in "
-        "bubblewrap; auto is that where the kernel allows. process: NOT isolated.",
+        metavar="[auto|zygote|bubblewrap|runc|crun|runsc|process]",
+        help="How functions are isolated, where no tag hearth:sandbox says more. zygote: Python is "
+        "forked, what cannot be is executed in bubblewrap; auto is that. runc, crun: containers. "
+        "runsc: gVisor. process: NOT isolated.",
+    ),
+    Option(
+        field="network",
+        flag="--network",
+        default=Network.NONE,
+        read=options.one_of(Network),
+        metavar="[none|nat|host]",
+        help="What functions reach, where no tag hearth:network says otherwise. nat: the outside, "
+        "but nothing near. host: all that this machine does.",
+    ),
+    Option(
+        field="nat_allow",
+        flag="--nat-allow",
+        default="",
+        read=options.networks,
+        metavar="CIDR,...",
+        help="Private networks that functions with nat may reach all the same.",
     ),
     Option(
         field="stems_min",

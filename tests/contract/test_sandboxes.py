@@ -23,6 +23,7 @@ from contract.sandbox_scene import (
     run,
     scene_player,
 )
+from hearth.model.isolation import Network
 from hearth.worker.sandboxes.contract import (
     Exit,
     ExitKind,
@@ -194,7 +195,7 @@ def test_no_two_sandboxes_share_a_file_in_tmp(play: Play) -> None:
 
 def test_a_program_in_the_hosts_network_has_an_api_socket_too(play: Play) -> None:
     async def scenario(scene: Scene) -> None:
-        sandbox = await scene.sandbox(network="host")
+        sandbox = await scene.sandbox(network=Network.HOST)
         host, _, port = sandbox.api_address.rpartition(":")
         code = (
             "import socket, sys\n"

@@ -14,13 +14,17 @@ from hearth.base.http1 import HttpLimits
 from hearth.base.jobs import Jobs
 from hearth.model import limits
 from hearth.model.ids import SandboxId
+from hearth.model.isolation import Tier
 from hearth.runtimes import interpreters
 from hearth.runtimes.registry import Runtimes
 from hearth.settings import SandboxChoice, Settings, StartRefused, Surroundings
 from hearth.worker.sandboxes.bubblewrap import BubblewrapBackend
 from hearth.worker.sandboxes.contract import Capabilities, SandboxBackend
+from hearth.worker.sandboxes.nat import Nat
+from hearth.worker.sandboxes.oci import OciBackend
 from hearth.worker.sandboxes.process import ProcessBackend
 from hearth.worker.sandboxes.stems import StemStatistics
+from hearth.worker.sandboxes.tiered import TieredBackend
 from hearth.worker.sandboxes.zygote import ZygoteBackend
 from hearth.worker.stem_policy import StemBounds
 
@@ -29,21 +33,45 @@ RANDOM_BYTES = 4096
 CONNECTIONS_MAX = 4096
 
 
-def choose_backend(settings: Settings, clock: Clock, jobs: Jobs) -> SandboxBackend:
+def choose_backend(settings: Settings, clock: Clock, jobs: Jobs) -> TieredBackend:
     """The backend that these settings ask for; `open` tells whether it works here."""
     instance = instance_of(settings.state)
     directory = settings.paths.run / "sandboxes"
-    if settings.sandbox is SandboxChoice.PROCESS:
-        return ProcessBackend(instance, directory, clock, jobs)
-    if settings.sandbox is SandboxChoice.BUBBLEWRAP:
+    nat = Nat(instance, settings.nat_allow, settings.paths.run / "nat")
+    default = tier_of(settings.sandbox)
+
+    def make(tier: Tier) -> SandboxBackend:
+        # The platform's own has the plain name: it is the one that earlier versions had too.
+        name = instance if tier is default else f"{instance}{tier}"
+        if tier is Tier.PROCESS:
+            return ProcessBackend(name, directory, clock, jobs)
+        backend = _make_isolating(tier, name, directory, clock, jobs, settings)
+        backend.nat = nat
+        backend.uid_share = (list(Tier).index(tier), len(Tier))
+        return backend
+
+    return TieredBackend(default, settings.network, make, nat)
+
+
+def tier_of(choice: SandboxChoice) -> Tier:
+    return Tier.ZYGOTE if choice is SandboxChoice.AUTO else Tier(choice)
+
+
+def _make_isolating(
+    tier: Tier, instance: str, directory: Path, clock: Clock, jobs: Jobs, settings: Settings
+) -> BubblewrapBackend:
+    if tier is Tier.BUBBLEWRAP:
         return BubblewrapBackend(instance, directory, clock, jobs)
-    stems = StemBounds(floor=settings.stems_min, memory_mb=settings.stems_mb)
-    return ZygoteBackend(instance, directory, clock, jobs, stems)
+    if tier is Tier.ZYGOTE:
+        stems = StemBounds(floor=settings.stems_min, memory_mb=settings.stems_mb)
+        return ZygoteBackend(instance, directory, clock, jobs, stems)
+    return OciBackend(instance, directory, clock, jobs, runtime=tier)
 
 
-def stems_of(backend: SandboxBackend) -> StemStatistics:
-    """None at all, where the backend has no such thing."""
-    return backend.stems() if isinstance(backend, ZygoteBackend) else StemStatistics()
+def stems_of(backend: TieredBackend) -> StemStatistics:
+    """None at all, where the platform's own tier has no such thing."""
+    own = backend.default
+    return own.stems() if isinstance(own, ZygoteBackend) else StemStatistics()
 
 
 def instance_of(state: Path) -> str:

@@ -12,6 +12,7 @@ from hearth.control.layers import Layers
 from hearth.control.packages import Packages
 from hearth.control.provisioned import ProvisionedConcurrency
 from hearth.control.replica import Replica
+from hearth.control.tags import Tagging
 from hearth.counting.counter import Counter
 from hearth.engine.contract import KeyValue
 from hearth.engine.health import EngineHealth
@@ -24,7 +25,7 @@ from hearth.model.endpoints import Endpoints
 from hearth.placement.placement import Placement
 from hearth.runtimes.registry import Runtimes
 from hearth.worker.code_cache import CodeCache
-from hearth.worker.sandboxes.contract import SandboxBackend
+from hearth.worker.sandboxes.tiered import TieredBackend
 from hearth.worker.worker import Worker
 from hearth.worker_manager.manager import WorkerManager
 
@@ -38,12 +39,13 @@ class Parts:
     meta: KeyValue
     replica: Replica
     documents: Documents
+    tagging: Tagging
     packages: Packages
     code_cache: CodeCache
     functions: Functions
     layers: Layers
     logs: LogStore
-    backend: SandboxBackend
+    backend: TieredBackend
     runtimes: Runtimes
     worker: Worker
     placement: Placement

@@ -1,8 +1,11 @@
 """When do sandboxes serve no more? When nothing that can be invoked has their configuration."""
 
+from collections.abc import Mapping
+
 from hearth.control.replica import Replica
 from hearth.model.functions import FunctionVersion, configuration_id
 from hearth.model.ids import FunctionKey
+from hearth.model.isolation import ISOLATION_TAG, NETWORK_TAG, SANDBOX_TAG
 from hearth.worker_manager.manager import WorkerManager
 
 
@@ -21,8 +24,19 @@ class Retirement:
         if self._replica.qualified(latest.key, qualifier) is None:
             self._retire(latest.key)
 
+    def tagged(
+        self, latest: FunctionVersion, before: Mapping[str, str], after: Mapping[str, str]
+    ) -> None:
+        """Tags say how a function is isolated: what was made for other ones serves no more."""
+        if _isolation(before) != _isolation(after):
+            self._manager.renew(latest.key)
+
     def _retire(self, key: FunctionKey) -> None:
         latest = self._replica.serving(key)
         versions = self._replica.versions(key)
         alive = versions if latest is None else (latest, *versions)
         self._manager.retire(key, frozenset(configuration_id(version) for version in alive))
+
+
+def _isolation(tags: Mapping[str, str]) -> list[str | None]:
+    return [tags.get(name) for name in (ISOLATION_TAG, SANDBOX_TAG, NETWORK_TAG)]

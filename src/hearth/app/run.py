@@ -189,7 +189,7 @@ async def _build(settings: Settings, surroundings: Surroundings, stack: AsyncExi
     meta = await engine.bucket(META_BUCKET)
     replica = Replica(meta)
     documents = Documents(meta, replica, jobs, new_id)
-    tagging = Tagging(documents)
+    tagging = Tagging(documents, backend.refusal)
 
     packages = Packages(state / "packages", clock)
     await packages.open()
@@ -213,6 +213,7 @@ async def _build(settings: Settings, surroundings: Surroundings, stack: AsyncExi
         clock=clock,
         jobs=jobs,
         tags_of=lambda version: tagging.of_function(replica.get(version.key) or version),
+        network=settings.network,
     )
     placement = Placement(clock, new_sandbox_id, secrets.SystemRandom().random)
     placement.register(worker)
@@ -227,6 +228,7 @@ async def _build(settings: Settings, surroundings: Surroundings, stack: AsyncExi
     retirement = Retirement(manager, replica)
     replica.on_change(retirement.changed)
     replica.on_qualified(retirement.qualified)
+    tagging.on_change(retirement.tagged)
     workers = {worker.id: worker}
     permissions = Permissions(documents)
     catalog = Catalog(
@@ -257,6 +259,7 @@ async def _build(settings: Settings, surroundings: Surroundings, stack: AsyncExi
         meta=meta,
         replica=replica,
         documents=documents,
+        tagging=tagging,
         packages=packages,
         code_cache=code_cache,
         functions=Functions(
@@ -270,6 +273,7 @@ async def _build(settings: Settings, surroundings: Surroundings, stack: AsyncExi
             documents.delete_qualified,
             s3,
             settings.endpoints,
+            backend.refusal,
         ),
         layers=Layers(documents, packages, clock, s3),
         logs=logs,

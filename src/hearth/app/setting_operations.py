@@ -21,13 +21,12 @@ from hearth.control.function_urls import FunctionUrls
 from hearth.control.layer_access import LayerAccess
 from hearth.control.permissions import Permissions
 from hearth.control.recursion import Recursions
-from hearth.control.tags import Tagging
 from hearth.model.ids import Caller, FunctionKey
 
 
 def function_operations(parts: Parts, code_location: CodeLocation) -> tuple[Operation, ...]:
     """Functions themselves, with what GetFunction shows of their settings."""
-    tagging = Tagging(parts.documents)
+    tagging = parts.tagging
     return functions.operations(
         parts.functions,
         code_location,
@@ -47,7 +46,7 @@ def setting_operations(
     events = EventInvokeConfigs(documents, clock, parts.functions.get, parts.endpoints)
     return (
         *layers.operations(parts.layers, _layer_access(parts), location),
-        *tags.operations(parts.functions, Tagging(documents), signing.tagged),
+        *tags.operations(parts.functions, parts.tagging, signing.tagged),
         *event_invoke.operations(parts.functions, events),
         *function_urls.operations(parts.functions, urls),
         *runtime_management.operations(parts.functions),
@@ -75,5 +74,4 @@ def _layer_access(parts: Parts) -> LayerAccess:
 
 
 def _signing(parts: Parts) -> CodeSigning:
-    documents = parts.documents
-    return CodeSigning(documents, parts.replica, Tagging(documents), parts.clock, new_id)
+    return CodeSigning(parts.documents, parts.replica, parts.tagging, parts.clock, new_id)

@@ -9,7 +9,7 @@ https://docs.aws.amazon.com/lambda/latest/dg/functions-states.html. Texts: recor
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -59,6 +59,10 @@ async def _forget_nothing(_function: FunctionVersion, _qualifier: str) -> None:
     """Nothing else is known of any version."""
 
 
+def _nothing_refused(_tags: Mapping[str, str]) -> str:
+    return ""
+
+
 @dataclass(eq=False, slots=True)
 class Functions:
     """The functions of all accounts. Every method raises ServiceError with AWS's text."""
@@ -76,6 +80,8 @@ class Functions:
     """Where code may be fetched from."""
     endpoints: Endpoints = field(default_factory=Endpoints)
     """Where dead letters may go."""
+    tags_refusal: Callable[[Mapping[str, str]], str] = _nothing_refused
+    """Why a function may not have these tags; empty if it may."""
     versions: Versions = field(init=False)
     aliases: Aliases = field(init=False)
     _store: FunctionStore = field(init=False)
@@ -99,6 +105,8 @@ class Functions:
 
     async def create(self, request: CreateFunction) -> FunctionVersion:
         _check_new(request)
+        if why := self.tags_refusal(request.tags):
+            raise InvalidParameterValue(why)
         check_dead_letter(request.dead_letter_arn, self.endpoints)
         if not request.runtime or not request.handler:
             raise InvalidParameterValue(NO_RUNTIME)

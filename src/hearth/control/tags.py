@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from hearth.control.documents import AccountScope, Document, Documents, Kind
 from hearth.control.validation import check_tags
+from hearth.model.errors import InvalidParameterValue
 from hearth.model.functions import FunctionVersion
 
 
@@ -22,6 +23,8 @@ class TagSet:
 TAGS = Kind("tags", TagSet)
 
 Change = Callable[[Mapping[str, str]], dict[str, str]]
+TagsListener = Callable[[FunctionVersion, Mapping[str, str], Mapping[str, str]], None]
+"""Told $LATEST, and its function's tags before and after."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +42,17 @@ def tagged_function(function: FunctionVersion) -> Tagged:
 
 
 class Tagging:
-    def __init__(self, documents: Documents) -> None:
+    def __init__(
+        self, documents: Documents, refusal: Callable[[Mapping[str, str]], str] = lambda _: ""
+    ) -> None:
+        """`refusal` says why a function may not have these tags; empty if it may."""
         self._documents = documents
+        self._refusal = refusal
+        self._listeners: list[TagsListener] = []
+
+    def on_change(self, listener: "TagsListener") -> None:
+        """Call it when a function has got other tags."""
+        self._listeners.append(listener)
 
     def of(self, resource: Tagged) -> Mapping[str, str]:
         held = self._documents.get(TAGS, resource.owner, resource.id)
@@ -50,7 +62,9 @@ class Tagging:
         return self.of(tagged_function(function))
 
     async def add(self, resource: Tagged, tags: Mapping[str, str]) -> None:
-        """Raises InvalidParameterValue if the resource would have too many."""
+        """Raises InvalidParameterValue if the resource would have too many, or it refuses one."""
+        if isinstance(resource.owner, FunctionVersion) and (why := self._refusal(tags)):
+            raise InvalidParameterValue(why)
         await self._change(resource, lambda now: {**now, **tags})
 
     async def remove(self, resource: Tagged, names: set[str]) -> None:
@@ -72,4 +86,8 @@ class Tagging:
                 return before.value
             return TagSet(after)
 
+        before = self.of(resource)
         await self._documents.change(TAGS, resource.owner, decide, resource.id)
+        if isinstance(resource.owner, FunctionVersion):
+            for listener in self._listeners:
+                listener(resource.owner, before, change(before))

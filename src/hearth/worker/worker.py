@@ -13,11 +13,11 @@ from typing import Protocol
 from hearth.base.clock import Clock
 from hearth.base.jobs import Jobs
 from hearth.base.log import Log
-from hearth.model.errors import InitFailed, InternalFailure
+from hearth.model.errors import InitFailed, InternalFailure, InvalidRuntime
 from hearth.model.functions import FunctionVersion, Initialization
 from hearth.model.ids import SandboxId, WorkerId
 from hearth.model.invocations import Invocation, InvokeResult
-from hearth.model.isolation import is_strict
+from hearth.model.isolation import Network, Tier, Wishes, wishes
 from hearth.model.launch import EntryPointInvalid, RuntimePlan
 from hearth.model.layers import without_covered
 from hearth.model.logs import LogGroup, stream_name
@@ -31,6 +31,7 @@ from hearth.worker.sandboxes.contract import (
     Sandbox,
     SandboxBackend,
     SandboxFailed,
+    SandboxRefused,
     SandboxSpec,
     ZygoteKind,
 )
@@ -98,8 +99,10 @@ class Worker:
         clock: Clock,
         jobs: Jobs,
         tags_of: Callable[[FunctionVersion], Mapping[str, str]] = lambda function: function.tags,
+        network: Network = Network.NONE,
     ) -> None:
-        """`tags_of` tells those of a version's function, as they are now."""
+        """`tags_of` tells those of a version's function, as they are now; `network` is what
+        functions reach whose tags say nothing of it."""
         self.id = id_
         self._backend = backend
         self._runtimes = runtimes
@@ -107,6 +110,7 @@ class Worker:
         self._logs = logs
         self._capacity = capacity
         self._tags_of = tags_of
+        self._network = network
         self._clock = clock
         self._jobs = jobs
         self.invokes = 0
@@ -117,7 +121,7 @@ class Worker:
         """Make an environment and run its Init phase. A function whose init fails has an
         environment all the same: its first invoke tries again and is told.
 
-        Raises InvalidRuntime if this machine cannot run the function, InternalFailure if the
+        Raises InvalidRuntime if this machine cannot run the function so, InternalFailure if the
         sandbox could not be made, InitFailed if it was to be kept initialised and is not.
         """
         self._starting[sandbox] = function.memory_mb
@@ -131,6 +135,8 @@ class Worker:
                 await environment.stop()
                 raise
             self._environments[sandbox] = environment
+        except SandboxRefused as error:
+            raise InvalidRuntime(f"{function.arn} cannot run on this machine: {error}") from error
         except SandboxFailed as error:
             log.error("sandbox failed to start", sandbox=sandbox, error=error)
             raise InternalFailure("The execution environment could not be started.") from error
@@ -146,9 +152,15 @@ class Worker:
             plan = await self._runtimes.plan(function, code, layers)
         except EntryPointInvalid as error:
             refusal = Failure("error", "Runtime.InvalidEntrypoint", str(error))
-        kind = self._kind(function, plan)
+        asked = _wishes(self._tags_of(function))
+        kind = _kind(function, plan, asked)
         spec = SandboxSpec(
-            sandbox=sandbox, memory_mb=function.memory_mb, tmp_mb=function.tmp_mb, kind=kind
+            sandbox=sandbox,
+            memory_mb=function.memory_mb,
+            tmp_mb=function.tmp_mb,
+            kind=kind,
+            network=asked.network or self._network,
+            tier=asked.tier,
         )
         made = await self._backend.create(spec)
         group, stream = self._log_place(function)
@@ -172,14 +184,6 @@ class Worker:
         shared_by = "" if group == own else function.key.name
         unique = secrets.token_hex(16)
         return group, stream_name(self._clock.utc(), function.version, unique, shared_by)
-
-    def _kind(self, function: FunctionVersion, plan: RuntimePlan | None) -> ZygoteKind | None:
-        """None: its programs are executed."""
-        if plan is None or not (plan.may_be_forked or plan.may_wait):
-            return None
-        if is_strict(self._tags_of(function)):
-            return None
-        return zygote_kind(function.key.account, plan)
 
     async def _layers(self, function: FunctionVersion) -> list[Path]:
         """The trees to be laid over one another, the lowest first."""
@@ -257,6 +261,25 @@ def _check_initialised(environment: ExecutionEnvironment) -> None:
     """Raises InitFailed."""
     if environment.lifecycle.state is not State.READY:
         raise InitFailed("The function's initialisation failed.")
+
+
+def _wishes(tags: Mapping[str, str]) -> Wishes:
+    """Raises SandboxRefused for what only an older Hearth let be set."""
+    try:
+        return wishes(tags)
+    except ValueError as error:
+        raise SandboxRefused(str(error)) from error
+
+
+def _kind(function: FunctionVersion, plan: RuntimePlan | None, asked: Wishes) -> ZygoteKind | None:
+    """None: its programs are executed."""
+    if plan is None or asked.is_strict:
+        return None
+    may_fork = plan.may_be_forked and asked.tier in {None, Tier.ZYGOTE}
+    may_wait = plan.may_wait and asked.tier in {None, Tier.ZYGOTE, Tier.BUBBLEWRAP}
+    if not (may_fork or may_wait):
+        return None
+    return zygote_kind(function.key.account, plan)
 
 
 class Capacity(Protocol):

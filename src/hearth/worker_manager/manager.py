@@ -209,6 +209,14 @@ class WorkerManager:
             if home.configuration.key == function and home.configuration not in keep:
                 self._feed(home, Retired())
 
+    def renew(self, function: FunctionKey) -> None:
+        """Let go of the sandboxes that `function` has now; what runs finishes first. Others take
+        their place when they are needed, or at once where they are to be kept."""
+        for home in self._all_homes():
+            if home.configuration.key == function:
+                for sandbox in list(home.pool.slots):
+                    self._feed(home, Condemned(sandbox))
+
     def provision(self, function: FunctionVersion, target: int) -> None:
         """Keep so many sandboxes of this configuration initialised; 0: let them go."""
         configuration = configuration_id(function)

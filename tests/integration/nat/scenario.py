@@ -21,6 +21,7 @@ from typing import Any
 from hearth.base.clock import SystemClock
 from hearth.base.jobs import Jobs
 from hearth.model.ids import SandboxId
+from hearth.model.isolation import Network
 from hearth.worker.sandboxes.bubblewrap import BubblewrapBackend
 from hearth.worker.sandboxes.contract import Program, SandboxFailed, SandboxSpec
 from hearth.worker.sandboxes.nat import Nat
@@ -131,7 +132,7 @@ async def attempts(backend: BubblewrapBackend, directory: Path) -> dict[str, Any
 
 
 def spec(name: str) -> SandboxSpec:
-    return SandboxSpec(sandbox=SandboxId(name), memory_mb=128, tmp_mb=4, network="nat")
+    return SandboxSpec(sandbox=SandboxId(name), memory_mb=128, tmp_mb=4, network=Network.NAT)
 
 
 def program(code: str, *arguments: str) -> Program:

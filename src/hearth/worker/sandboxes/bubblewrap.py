@@ -17,6 +17,7 @@ from hearth.base.clock import Clock
 from hearth.base.jobs import Jobs
 from hearth.base.log import Log
 from hearth.model.ids import SandboxId
+from hearth.model.isolation import Network
 from hearth.worker import limits
 from hearth.worker.limits.contract import MB, Cell, Limits
 from hearth.worker.limits.find import find_limits
@@ -71,6 +72,8 @@ class BubblewrapBackend:
     _memory_bytes_beside = 0
     """What a sandbox takes for itself, beside its function."""
     _threads_beside = 0
+    uid_share = (0, 1)
+    """Which of how many parts of the uids is ours: so that no two backends give the same one."""
 
     def __init__(self, instance: str, run_directory: Path, clock: Clock, jobs: Jobs) -> None:
         del run_directory
@@ -122,7 +125,7 @@ class BubblewrapBackend:
 
     async def create(self, spec: SandboxSpec) -> BubblewrapSandbox:
         launcher = await self._launched()
-        link = await self.nat.take() if spec.network == "nat" else None
+        link = await self.nat.take() if spec.network is Network.NAT else None
         uid = self._uids.take() if self._uids else None
         box = next(self._boxes)
         give_back = self._give_back(uid, link)
@@ -217,7 +220,13 @@ class BubblewrapBackend:
 
     def _own_uids(self, opened: Opened) -> None:
         if opened.own_uids and self._uids is None:
-            self._uids = Uids(opened.uid_first, opened.uid_count, self._instance)
+            first, count = self._share(opened)
+            self._uids = Uids(first, count, self._instance)
+
+    def _share(self, opened: Opened) -> tuple[int, int]:
+        part, parts = self.uid_share
+        count = max(1, opened.uid_count // parts)
+        return opened.uid_first + part * count, count
 
     def _root_uid(self, uid: int | None) -> int | None:  # noqa: ARG002
         """The host's uid for root inside, beside the program's; here, nobody is."""

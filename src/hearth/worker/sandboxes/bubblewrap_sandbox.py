@@ -15,6 +15,7 @@ from typing import Final
 
 from hearth.base.log import Log
 from hearth.model.ids import SandboxId
+from hearth.model.isolation import Network
 from hearth.worker.limits.contract import MB, Cell
 from hearth.worker.limits.watch import MemoryWatch
 from hearth.worker.sandboxes import messages
@@ -99,7 +100,7 @@ class BubblewrapSandbox:
     def __init__(self, spec: SandboxSpec, resources: Resources) -> None:
         self._spec = spec
         self._own = resources
-        self._host_api = HostApi() if spec.network == "host" else None
+        self._host_api = HostApi() if spec.network is Network.HOST else None
         self._stem: _Stem | None = None
         self._has_other_tmp = False
         """Than that with which it was made."""
@@ -385,7 +386,7 @@ class BubblewrapSandbox:
 
     def _order(self, program: Program, zygote: int | None, *, is_stem: bool = False) -> StartOrder:
         entry = self._own.cell.entry
-        own_network = self._spec.network != "host"
+        own_network = self._spec.network is not Network.HOST
         return StartOrder(
             box=self._own.box,
             run=self._run + 1,

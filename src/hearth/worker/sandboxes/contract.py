@@ -18,11 +18,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Final, Literal, Protocol
+from typing import Final, Protocol
 
 from hearth.model.ids import SandboxId
+from hearth.model.isolation import Network, Tier
 
-Network = Literal["none", "nat", "host"]
 PROCESSES_MAX: Final = 1024
 FILES_MAX: Final = 1024
 _OWN_PLACES: Final = ("/var/task", "/opt")
@@ -36,7 +36,9 @@ class SandboxSpec:
     sandbox: SandboxId
     memory_mb: int
     tmp_mb: int
-    network: Network = "none"
+    network: Network = Network.NONE
+    tier: Tier | None = None
+    """Of a backend that has several; None: the one that it has for everybody."""
     processes_max: int = PROCESSES_MAX
     files_max: int = FILES_MAX
     kind: "ZygoteKind | None" = None
@@ -144,6 +146,10 @@ class Usage:
 
 class SandboxFailed(Exception):
     """The sandbox itself could not be made or started: ours, not the function's."""
+
+
+class SandboxRefused(SandboxFailed):
+    """This machine cannot have such a one. The text says why, for whoever asked for it."""
 
 
 class Sandbox(Protocol):

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Final
 
 from hearth.base.log import Log
-from hearth.worker.sandboxes.contract import SandboxFailed
+from hearth.worker.sandboxes.contract import SandboxRefused
 from hearth.worker.sandboxes.netlink import Netlink
 
 log = Log("nat")
@@ -52,7 +52,7 @@ _RESOLVER_FILES: Final = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/r
 _NFT_S: Final = 20.0
 
 
-class NatRefused(SandboxFailed):
+class NatRefused(SandboxRefused):
     """This machine, or this user, cannot have it. The text says why and what helps."""
 
 
@@ -72,11 +72,13 @@ class Link:
 class Nat:
     """Of one worker. Nothing is touched before the first take()."""
 
-    def __init__(self, instance: str, opened: Sequence[str] = ()) -> None:
-        """`opened` are networks that would be closed otherwise."""
-        mark = f"{zlib.crc32(instance.encode()):08x}"
-        self.table = f"hearth_{mark}"
-        self.prefix = f"hv{mark[:6]}"
+    def __init__(self, instance: str, opened: Sequence[str] = (), mark: Path | None = None) -> None:
+        """`opened` are networks that would be closed otherwise; `mark` is a file that is there
+        while our rules are."""
+        digits = f"{zlib.crc32(instance.encode()):08x}"
+        self.table = f"hearth_{digits}"
+        self.prefix = f"hv{digits[:6]}"
+        self._mark = mark
         self._opened = opened
         self._block: ipaddress.IPv4Network | None = None
         self._opening = asyncio.Lock()
@@ -108,10 +110,25 @@ class Nat:
         """Take the rules away, if nobody has a link any more. The next take() makes them anew."""
         if self._block is not None and not self._out:
             self._block = None
-            try:
-                await _nft(f"delete table inet {self.table}\n")
-            except NatRefused as error:
-                log.warning("rules were left behind", table=self.table, error=error)
+            await self._remove()
+
+    async def clear_leftovers(self) -> None:
+        """Of a worker of this instance that was killed."""
+        if self._mark is not None and self._mark.exists():
+            await self._remove()
+
+    async def _remove(self) -> None:
+        try:
+            await _nft(f"table inet {self.table} {{}}\ndelete table inet {self.table}\n")
+        except NatRefused as error:
+            log.warning("rules were left behind", table=self.table, error=error)
+            return
+        if self._mark is not None:
+            self._mark.unlink(missing_ok=True)
+
+    def why_not(self) -> str:
+        """See why_not() below."""
+        return why_not()
 
     async def _open(self) -> ipaddress.IPv4Network:
         why = why_not()
@@ -125,6 +142,9 @@ class Nat:
         block = free_block(taken, zlib.crc32(self.table.encode()))
         servers = name_servers()
         rules = Rules(self.table, self.prefix, str(block), tuple(self._opened), servers)
+        if self._mark is not None:
+            self._mark.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._mark.touch()
         await _nft(rules.text())
         log.info("network nat is ready", table=self.table, block=block, name_servers=servers)
         return block

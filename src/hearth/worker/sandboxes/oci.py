@@ -84,8 +84,9 @@ class OciBackend(BubblewrapBackend):
     def _own_uids(self, opened: Opened) -> None:
         """Two for each sandbox: one half of them for programs, the other for their roots."""
         if opened.own_uids and self._uids is None:
-            self._roots_apart = opened.uid_count // 2
-            self._uids = Uids(opened.uid_first, self._roots_apart, self._instance)
+            first, count = self._share(opened)
+            self._roots_apart = count // 2
+            self._uids = Uids(first, self._roots_apart, self._instance)
 
     def _root_uid(self, uid: int | None) -> int | None:
         return None if uid is None else uid + self._roots_apart

@@ -5,10 +5,10 @@ import os
 from pathlib import Path
 from typing import Final
 
+from hearth.model.isolation import Network
 from hearth.worker.limits.contract import MB, Bounds
 from hearth.worker.sandboxes.contract import (
     Mount,
-    Network,
     Program,
     SandboxFailed,
     SandboxSpec,
@@ -69,9 +69,9 @@ def check(program: Program) -> None:
 
 def name_resolution(network: Network) -> list[list[str]]:
     """The host's files that say how names are resolved, for a program that can ask."""
-    if network == "none":
+    if network is Network.NONE:
         return []
-    if network == "nat":
+    if network is Network.NAT:
         servers = resolver_file()
         return [[str(servers), "/etc/resolv.conf"]] if servers else []
     names = ("resolv.conf", "hosts")

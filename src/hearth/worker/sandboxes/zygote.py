@@ -20,6 +20,7 @@ from hearth.base.clock import Clock
 from hearth.base.jobs import Jobs
 from hearth.base.log import Log
 from hearth.model.ids import SandboxId
+from hearth.model.isolation import Network
 from hearth.worker.sandboxes import messages
 from hearth.worker.sandboxes.bubblewrap import BubblewrapBackend
 from hearth.worker.sandboxes.bubblewrap_sandbox import BubblewrapSandbox
@@ -179,7 +180,7 @@ class ZygoteBackend(BubblewrapBackend):
 
     def fork_from(self, program: Program, spec: SandboxSpec) -> tuple[int, Program] | None:
         kind = program.zygote
-        if kind is None or kind.waits or spec.network != "none":
+        if kind is None or kind.waits or spec.network is not Network.NONE:
             return None
         own = own_mounts(program)
         if own is None:
