@@ -265,9 +265,14 @@ def parse_literal_query(query: str) -> tuple[tuple[str, str | None], ...]:
     return tuple((name, value if equals else None) for name, equals, value in pairs)
 
 
+# Made here and not at the first use: models are read by several threads at once, and msgspec finds
+# out what its types are by the first use of each, which crashes if two threads do it together.
+_model_decoder: Final = msgspec.json.Decoder(_RawModel)
+
+
 def parse_model(name: str, text: bytes) -> ServiceModel:
-    """A model from the text of a service-2.json file."""
-    return ServiceModel(name, msgspec.json.decode(text, type=_RawModel))
+    """A model from the text of a service-2.json file. Also from several threads at once."""
+    return ServiceModel(name, _model_decoder.decode(text))
 
 
 @cache

@@ -94,3 +94,23 @@ def test_a_pattern_that_cannot_be_read_refuses_nothing() -> None:
 
 def test_a_text_too_long_to_search_matches_no_pattern() -> None:
     assert not matches(".*", "x" * (TEXT_LENGTH_MAX + 1))
+
+
+THREADS = """
+import threading
+from hearth.api.shapes import load_service
+names = ("sts", "lambda", "logs", "sqs")
+start = threading.Barrier(len(names))
+def read(name):
+    start.wait()
+    load_service(name)
+threads = [threading.Thread(target=read, args=[name]) for name in names]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+"""
+
+
+def test_the_first_models_may_be_read_by_several_threads_at_once() -> None:
+    """It crashed the interpreter, in one start of four on a busy machine."""
+    done = subprocess.run([sys.executable, "-c", THREADS], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
