@@ -7,6 +7,8 @@
 # make bench-events  prints how fast events are accepted and begun, beside the engine's own rates
 # make crash-async   kills everything, again and again: is any event lost?  (8 minutes)
 # make flood-async   200,000 events of a throttled function: do they delay those of another?
+# make leak   lets 2,000 sandboxes of each kind come and go, and looks for what they leave
+# make kill   kills parts of a running Hearth 28 times, and looks for what the next start leaves
 #
 # All of them need git, make and Python >= 3.11 with venv; everything else comes from PyPI.
 
@@ -16,7 +18,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format unit bench bench-cold bench-cold-node bench-decisions bench-control bench-streaming fuzz lock clean
+.PHONY: help setup demo test check format unit bench bench-cold bench-cold-node bench-decisions bench-control bench-streaming fuzz leak kill lock clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -83,6 +85,12 @@ crash-async: setup
 
 flood-async: setup
 	@$(BIN)/python tools/flood_async.py
+
+leak: setup
+	HEARTH_TEST_SANDBOXES=2000 $(BIN)/pytest -q tests/integration/test_leaks.py
+
+kill: setup
+	HEARTH_TEST_KILLS=28 $(BIN)/pytest -q tests/compat/test_kills.py
 
 # After a change of the dependencies in pyproject.toml.
 lock: setup

@@ -121,6 +121,23 @@ def test_what_is_frozen_can_be_ended_with_all_that_it_started(play: Play, how: s
     play(scenario)
 
 
+def test_what_is_frozen_hears_that_it_is_asked_to_end(play: Play) -> None:
+    code = "import signal, sys, time\nsignal.signal(15, lambda *_: sys.exit(7))\n"
+    code += "print('up', flush=True)\ntime.sleep(600)"
+
+    async def scenario(scene: Scene) -> None:
+        scene.only_of_the_host("has programs that nobody outside can signal")
+        sandbox = await scene.sandbox()
+        channels = await sandbox.start(python(code))
+        assert await line_from(channels.stdout) == "up\n"
+        sandbox.freeze()
+        await sandbox.terminate()
+        assert await asyncio.wait_for(sandbox.wait(), 60) == Exit(ExitKind.EXITED, 7)
+        drop(channels)
+
+    play(scenario)
+
+
 def test_a_frozen_sandbox_does_not_keep_its_backend_from_closing(play: Play) -> None:
     async def scenario(scene: Scene) -> None:
         for number in range(3):

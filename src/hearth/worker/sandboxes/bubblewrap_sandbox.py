@@ -248,6 +248,7 @@ class BubblewrapSandbox:
         return await asyncio.shield(self._ended)
 
     async def terminate(self) -> None:
+        self.thaw()
         if self._is_running() and self._stem is None:
             await self._tell(messages.TERMINATE)
 

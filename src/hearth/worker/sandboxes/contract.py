@@ -199,8 +199,8 @@ class Sandbox(Protocol):
 
     def freeze(self) -> None:
         """Stop the program and all that it started, where they are, until thaw(). Does nothing if
-        nothing runs. Whoever has the sandbox may do all else with it meanwhile: kill() and
-        destroy() thaw it. Raises SandboxFailed."""
+        nothing runs. Whoever has the sandbox may do all else with it meanwhile: terminate(),
+        kill() and destroy() thaw it. Raises SandboxFailed."""
         ...
 
     def thaw(self) -> None:

@@ -175,6 +175,7 @@ class ProcessSandbox:
         async with self._starting:
             process = self._process
         if process is not None and self._is_running():
+            self.thaw()
             with contextlib.suppress(ProcessLookupError):
                 process.terminate()
 
