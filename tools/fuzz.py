@@ -28,6 +28,7 @@ from typing import Final
 ROOT: Final = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tools")]
 
+from fuzz_streams import try_stream, try_url  # noqa: E402
 from fuzz_targets import Decoder, Platform, Try, try_parser, try_sigv4, try_zip  # noqa: E402
 from hearth.base.jobs import Jobs  # noqa: E402
 
@@ -114,6 +115,8 @@ async def fuzz(arguments: argparse.Namespace) -> int:
             "platform": platform.attempt,
             "sigv4": try_sigv4,
             "zip": try_zip,
+            "stream": try_stream,
+            "url": try_url,
         }
         wanted = {t: a for t, a in attempts.items() if arguments.target in (None, t)}
         try:

@@ -25,6 +25,7 @@ from fakes.wire_requests import rest_request
 from fuzz_mutations import mutate, mutate_members, mutate_text
 from hearth.api.edge import SERVICES, Edge
 from hearth.api.invoke import InvokeHandler
+from hearth.api.invoke_stream import StreamInvokeHandler
 from hearth.api.keys import AccessKey
 from hearth.api.operation import Operation, OperationRequest, OperationResponse
 from hearth.api.shapes import load_service
@@ -245,8 +246,18 @@ class Decoder:
             for name in load_service(service).operation_names
         ]
         clock = SystemClock()
-        handler = InvokeHandler(Silent(), clock)
-        self._edge = Edge(SERVICES, operations, OpenAuth(), clock, jobs, lambda: "r", handler)
+        silent = Silent()
+        handler = InvokeHandler(silent, clock, silent.accept)
+        self._edge = Edge(
+            SERVICES,
+            operations,
+            OpenAuth(),
+            clock,
+            jobs,
+            lambda: "r",
+            handler,
+            invoke_stream=StreamInvokeHandler(handler, None, clock),
+        )
         self._jobs = jobs
 
     async def attempt(self, rng: random.Random) -> None:
@@ -265,6 +276,10 @@ class Silent(Echo):
         answer = await super().invoke(call)
         self.calls.clear()
         return answer
+
+    async def accept(self, call: Any) -> None:
+        await super().accept(call)
+        self.calls.clear()
 
 
 async def _answer_nothing(_: OperationRequest) -> OperationResponse:

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.integration
 FUZZ = Path(__file__).parents[2] / "tools" / "fuzz.py"
 SECONDS = 20
 INPUTS_MIN = 20_000
-TARGETS = ("parser", "decoder", "platform", "sigv4", "zip")
+TARGETS = ("parser", "decoder", "platform", "sigv4", "zip", "stream", "url")
 
 
 def fuzz(*options: str) -> subprocess.CompletedProcess[str]:
