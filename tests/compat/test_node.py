@@ -187,6 +187,25 @@ def test_what_node_24_changed_is_as_on_aws(functions: Functions, runtime: str) -
         assert rejected["errorType"] == "Runtime.ExitError"
 
 
+def test_a_wrapper_starts_node(client: "LambdaClient", runtime: str) -> None:
+    files = {
+        "index.js": "exports.handler = async () => [process.env.WRAPPED, process.execArgv[0]];",
+        "wrap": '#!/bin/sh\nexport WRAPPED=yes\nexec "$@"\n',
+    }
+    name = f"wrapped-{nodes.major_of(runtime)}"
+    create(
+        client,
+        name,
+        "",
+        Runtime=runtime,
+        Handler="index.handler",
+        Code={"ZipFile": package(files, executable=("wrap",))},
+        Environment={"Variables": {"AWS_LAMBDA_EXEC_WRAPPER": "/var/task/wrap"}},
+    )
+    answer = client.invoke(FunctionName=name)
+    assert json.loads(answer["Payload"].read()) == ["yes", "--expose-gc"]
+
+
 def test_a_runtime_that_is_not_there_is_refused_with_how_to_add_it(
     client: "LambdaClient",
 ) -> None:

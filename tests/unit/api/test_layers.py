@@ -4,7 +4,7 @@ import asyncio
 import base64
 import hashlib
 import json
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,10 @@ from fakes.control import ACCOUNT, REGION, control_plane, creation
 from fakes.packages import zip_of
 from fakes.settings_api import OTHER_ACCOUNT, SettingsApi, play
 from hearth.api.operation import OperationResponse
+from hearth.control.deliveries import Sink
 from hearth.control.documents import AccountScope
 from hearth.control.layers import VERSIONS, LayerVersion
+from hearth.control.requests import S3Object
 from hearth.control.zips import check_total
 from hearth.engine.contract import Entry
 from hearth.engine.memory import MemoryEngine
@@ -27,6 +29,7 @@ from hearth.model.errors import (
     ResourceNotFound,
     ServiceError,
 )
+from hearth.model.ids import Region
 from hearth.model.layers import LayerUse
 
 LAYER = "arn:aws:lambda:eu-central-1:123456789012:layer:l"
@@ -188,6 +191,41 @@ def test_a_package_is_judged_as_a_functions_is(tmp_path: Path) -> None:
     play(tmp_path, scenario)
 
 
+@dataclass
+class Shelf:
+    """S3 with one object."""
+
+    asked: list[S3Object] = field(default_factory=list)
+
+    async def fetch(self, source: S3Object, region: Region, sink: Sink) -> None:
+        self.asked.append(source)
+        sink.write(PACKAGE)
+
+
+def test_a_layer_comes_from_s3_too(tmp_path: Path) -> None:
+    s3 = Shelf()
+
+    async def scenario(api: SettingsApi) -> None:
+        content = {"S3Bucket": "bucket", "S3Key": "l.zip", "S3ObjectVersion": "v1"}
+        published = await api.call("PublishLayerVersion", LayerName="l", Content=content)
+        assert published["Content"]["CodeSize"] == len(PACKAGE)
+        assert published["Version"] == 1
+
+    play(tmp_path, scenario, s3=s3)
+    assert s3.asked == [S3Object(bucket="bucket", key="l.zip", version="v1")]
+
+
+def test_layers_count_towards_the_accounts_storage(tmp_path: Path) -> None:
+    async def scenario(api: SettingsApi) -> None:
+        for name in ("a", "b"):
+            await publish(api, name)
+        assert api.layers.package_bytes(_SCOPE) == 2 * len(PACKAGE)
+        await api.call("DeleteLayerVersion", LayerName="a", VersionNumber=1)
+        assert api.layers.package_bytes(_SCOPE) == len(PACKAGE)
+
+    play(tmp_path, scenario)
+
+
 # --- policies
 
 
@@ -282,6 +320,25 @@ def test_other_accounts_need_a_permission_and_may_only_read(tmp_path: Path) -> N
 
 
 # --- layers of functions
+
+
+def test_a_foreign_layer_serves_where_its_policy_allows_it(tmp_path: Path) -> None:
+    async def scenario(api: SettingsApi) -> None:
+        foreign = LAYER.replace(ACCOUNT, OTHER_ACCOUNT)
+        members = {"LayerName": "l", "Content": {"ZipFile": PACKAGE}}
+        await api.respond("PublishLayerVersion", members, OTHER_ACCOUNT)
+        permission = {
+            "LayerName": "l",
+            "VersionNumber": 1,
+            "StatementId": "s",
+            "Action": "lambda:GetLayerVersion",
+            "Principal": ACCOUNT,
+        }
+        await api.respond("AddLayerVersionPermission", permission, OTHER_ACCOUNT)
+        created = await api.create(Layers=[f"{foreign}:1"])
+        assert created["Layers"] == [{"Arn": f"{foreign}:1", "CodeSize": len(PACKAGE)}]
+
+    play(tmp_path, scenario)
 
 
 def test_a_function_shows_its_layers_in_order_and_its_versions_keep_theirs(tmp_path: Path) -> None:
