@@ -98,6 +98,8 @@ class Settings:
     """For asynchronous events that wait, on disk."""
     url_domain: str
     """Of function URLs: what stands behind the region."""
+    metrics: tuple[str, int] | None
+    """Where else than on the admin socket they may be scraped."""
     log_level: str
     region: str
     nats_server: Path | None
@@ -173,7 +175,7 @@ def _cache_home(environment: Mapping[str, str], home: Path) -> Path:
 def read_settings(flags: Flags, environment: Mapping[str, str] | None = None) -> Settings:
     """Raises StartRefused, naming the flag."""
     environment = os.environ if environment is None else environment
-    values: dict[str, Any] = {"nats_server": None}
+    values: dict[str, Any] = {"nats_server": None, "metrics": None}
     for option in OPTIONS:
         if option.is_repeatable:
             continue
@@ -377,6 +379,14 @@ OPTIONS: Final = (
         read=options.domain,
         metavar="DOMAIN",
         help="Function URLs are http://ID.lambda-url.REGION.DOMAIN:PORT/.",
+    ),
+    Option(
+        field="metrics",
+        flag="--metrics",
+        default=None,
+        read=options.listen,
+        metavar="HOST:PORT",
+        help="Where Prometheus may scrape /metrics, without credentials.  [default: nowhere]",
     ),
     Option(
         field="log_level",

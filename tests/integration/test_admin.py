@@ -1,34 +1,26 @@
 """The admin API on a real unix socket, asked by the real commands."""
 
-import asyncio
 import json
-import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import uvloop
 from click.testing import CliRunner, Result
 
-from hearth.api import admin
-from hearth.api.admin import ADMIN_LIMITS, AdminApi, SandboxRow, StatusReport
+from fakes.admin import AdminPlatform, administered
+from hearth.api.admin import SandboxRow, listen
 from hearth.base.clock import SystemClock
-from hearth.base.http1 import HttpServer
-from hearth.base.jobs import Jobs
 from hearth.cli import run_directory
 from hearth.cli.admin_client import AdminClient
 from hearth.cli.main import cli
 from hearth.cli.output import Failure
-from hearth.logs.store import LogStore
 from hearth.model.ids import AccountId, Region
 from hearth.model.logs import LogGroup
 from hearth.settings import StatePaths
 
 pytestmark = pytest.mark.integration
 
-STREAM = "2026/01/01/[$LATEST]0123"
 JANUARY_MS = 1_767_225_600_000
 
 
@@ -39,89 +31,13 @@ def group(name: str, region: str = "us-east-1") -> LogGroup:
 HELLO = group("hello")
 
 
-class Platform:
-    """Something to administer: says what it is told to, logs for real, ends when stopped."""
-
-    def __init__(self, paths: StatePaths) -> None:
-        self.paths = paths
-        self.broken = False
-        self.sandboxes: list[SandboxRow] = []
-        self.ready = threading.Event()
-        self.store: LogStore | None = None
-        self._stop = asyncio.Event()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self.thread = threading.Thread(target=uvloop.run, args=(self._run(),))
-
-    def report(self) -> StatusReport:
-        if self.broken:
-            raise RuntimeError("a bug")
-        return StatusReport(
-            version="0.1.0",
-            pid=os.getpid(),
-            endpoint="http://127.0.0.1:4566",
-            state=str(self.paths.state),
-            auth="open",
-            sandbox="bubblewrap",
-            uptime_s=125.0,
-            functions=3,
-            sandboxes=2,
-            sandboxes_busy=1,
-            concurrency_used=1,
-            concurrency_max=1_000,
-            invokes=42,
-            log_lines_lost=0,
-        )
-
-    def rows(self) -> Sequence[SandboxRow]:
-        return self.sandboxes
-
-    def stop(self) -> None:
-        self._stop.set()
-
-    def append(self, where: LogGroup, at_ms: int, *lines: bytes) -> None:
-        assert self._loop is not None
-        assert self.store is not None
-        self._loop.call_soon_threadsafe(self.store.append, where, STREAM, at_ms, lines)
-
-    def end(self) -> None:
-        assert self._loop is not None
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self.thread.join(timeout=60)
-        assert not self.thread.is_alive()
-
-    async def _run(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        with run_directory.hold(self.paths):
-            async with Jobs() as jobs:
-                self.store = LogStore(self.paths.state / "logs", SystemClock(), jobs)
-                api = AdminApi(status=self, sandboxes=self, logs=self.store, stop=self, jobs=jobs)
-                server = HttpServer(api.handle, ADMIN_LIMITS)
-                await server.start(admin.listen(self.paths.admin_socket))
-                self.ready.set()
-                await self._stop.wait()
-                await server.close()
-                await self.store.close()
-
-
-@contextmanager
-def running(state: Path) -> Iterator[Platform]:
-    platform = Platform(StatePaths(state))
-    platform.thread.start()
-    assert platform.ready.wait(timeout=60)
-    try:
-        yield platform
-    finally:
-        if platform.thread.is_alive():
-            platform.end()
-
-
 @pytest.fixture
-def platform(tmp_path: Path) -> Iterator[Platform]:
-    with running(tmp_path) as found:
+def platform(tmp_path: Path) -> Iterator[AdminPlatform]:
+    with administered(tmp_path) as found:
         yield found
 
 
-def hearth(platform: Platform, *arguments: str) -> Result:
+def hearth(platform: AdminPlatform, *arguments: str) -> Result:
     return CliRunner().invoke(cli, [*arguments, "--state", str(platform.paths.state)])
 
 
@@ -133,11 +49,11 @@ def until(condition: Callable[[], bool]) -> None:
     raise AssertionError("it never came to be")
 
 
-def test_nobody_but_its_owner_can_reach_the_socket(platform: Platform) -> None:
+def test_nobody_but_its_owner_can_reach_the_socket(platform: AdminPlatform) -> None:
     assert platform.paths.admin_socket.stat().st_mode & 0o777 == 0o600
 
 
-def test_status_says_where_and_how_much(platform: Platform) -> None:
+def test_status_says_where_and_how_much(platform: AdminPlatform) -> None:
     result = hearth(platform, "status")
     assert result.exit_code == 0
     assert "endpoint     http://127.0.0.1:4566\n" in result.stdout
@@ -146,7 +62,7 @@ def test_status_says_where_and_how_much(platform: Platform) -> None:
     assert json.loads(hearth(platform, "status", "--json").stdout)["invokes"] == 42
 
 
-def test_ps_lists_the_sandboxes(platform: Platform) -> None:
+def test_ps_lists_the_sandboxes(platform: AdminPlatform) -> None:
     assert hearth(platform, "ps").stdout == ""
     platform.sandboxes = [
         SandboxRow(
@@ -167,7 +83,7 @@ def test_ps_lists_the_sandboxes(platform: Platform) -> None:
     assert json.loads(hearth(platform, "ps", "--json").stdout)[0]["invokes"] == 7
 
 
-def test_the_log_is_printed_with_times_or_raw(platform: Platform) -> None:
+def test_the_log_is_printed_with_times_or_raw(platform: AdminPlatform) -> None:
     platform.append(HELLO, JANUARY_MS + 7, b"one", b"\xfftwo\x1b")
     result = hearth(platform, "logs", "hello")
     assert result.stdout == (
@@ -176,7 +92,7 @@ def test_the_log_is_printed_with_times_or_raw(platform: Platform) -> None:
     assert hearth(platform, "logs", "hello", "-n", "1", "--raw").stdout == "\ufffdtwo\x1b\n"
 
 
-def test_an_event_of_several_lines_is_shown_as_lines_unless_raw(platform: Platform) -> None:
+def test_an_event_of_several_lines_is_shown_as_lines_unless_raw(platform: AdminPlatform) -> None:
     platform.append(HELLO, JANUARY_MS, b"Traceback:\r  one\r  two")
     shown = hearth(platform, "logs", "hello").stdout
     assert shown == "2026-01-01T00:00:00.000Z  Traceback:\n  one\n  two\n"
@@ -184,7 +100,7 @@ def test_an_event_of_several_lines_is_shown_as_lines_unless_raw(platform: Platfo
     assert raw == b"Traceback:\r  one\r  two\n"
 
 
-def test_the_log_can_be_asked_for_from_a_time_on(platform: Platform) -> None:
+def test_the_log_can_be_asked_for_from_a_time_on(platform: AdminPlatform) -> None:
     now_ms = SystemClock().epoch_ms()
     for n in range(2_500):  # more than one page
         platform.append(HELLO, JANUARY_MS + n, b"%d" % n)
@@ -201,7 +117,7 @@ def test_the_log_can_be_asked_for_from_a_time_on(platform: Platform) -> None:
     assert "--since must be a time like" in hearth(platform, "logs", "hello", "--since", "x").stderr
 
 
-def test_functions_of_one_name_are_told_apart(platform: Platform) -> None:
+def test_functions_of_one_name_are_told_apart(platform: AdminPlatform) -> None:
     platform.append(HELLO, 1, b"here")
     platform.append(group("hello", "eu-west-1"), 1, b"there")
     both = hearth(platform, "logs", "hello")
@@ -212,12 +128,12 @@ def test_functions_of_one_name_are_told_apart(platform: Platform) -> None:
     assert hearth(platform, "logs", arn, "--raw").stdout == "here\n"
 
 
-def test_a_function_without_a_log_is_said_so(platform: Platform) -> None:
+def test_a_function_without_a_log_is_said_so(platform: AdminPlatform) -> None:
     assert "There is no log of a function 'nobody'" in hearth(platform, "logs", "nobody").stderr
     assert "neither a function's name nor an ARN" in hearth(platform, "logs", "a/b").stderr
 
 
-def test_following_shows_what_comes_until_hearth_ends(platform: Platform) -> None:
+def test_following_shows_what_comes_until_hearth_ends(platform: AdminPlatform) -> None:
     platform.append(HELLO, 1, b"before")
     client = AdminClient(platform.paths)
     until(lambda: client.groups() == [HELLO])
@@ -240,7 +156,7 @@ def test_following_shows_what_comes_until_hearth_ends(platform: Platform) -> Non
     assert shown == list(range(50))[50 - len(shown) :]
 
 
-def test_waiting_for_lines_ends_with_the_next_line(platform: Platform) -> None:
+def test_waiting_for_lines_ends_with_the_next_line(platform: AdminPlatform) -> None:
     platform.append(HELLO, 1, b"one")
     client = AdminClient(platform.paths)
     until(lambda: client.groups() == [HELLO])
@@ -251,7 +167,7 @@ def test_waiting_for_lines_ends_with_the_next_line(platform: Platform) -> None:
     timer.join()
 
 
-def test_down_stops_it_and_says_so(platform: Platform) -> None:
+def test_down_stops_it_and_says_so(platform: AdminPlatform) -> None:
     result = hearth(platform, "down")
     assert (result.exit_code, result.stderr) == (0, "Hearth has stopped.\n")
     again = hearth(platform, "down")
@@ -260,14 +176,14 @@ def test_down_stops_it_and_says_so(platform: Platform) -> None:
     assert hearth(platform, "status").exit_code == 1
 
 
-def test_a_bug_behind_the_socket_is_no_traceback_in_front_of_it(platform: Platform) -> None:
+def test_a_bug_behind_the_socket_is_no_traceback_in_front_of_it(platform: AdminPlatform) -> None:
     platform.broken = True
     assert hearth(platform, "status").stderr == "hearth: Internal error; see Hearth's log.\n"
     platform.broken = False
     assert hearth(platform, "status").exit_code == 0
 
 
-def test_what_is_no_question_is_refused(platform: Platform) -> None:
+def test_what_is_no_question_is_refused(platform: AdminPlatform) -> None:
     client = AdminClient(platform.paths)
     for method, path, words in [
         ("GET", "/nothing", "There is nothing at /nothing."),
@@ -283,13 +199,13 @@ def test_what_is_no_question_is_refused(platform: Platform) -> None:
 
 def test_a_state_directory_deeper_than_a_sockets_path_may_be_long_works(tmp_path: Path) -> None:
     state = tmp_path / ("x" * 200) / "state"
-    with running(state) as platform:
+    with administered(state) as platform:
         assert hearth(platform, "status").exit_code == 0
 
 
 def test_a_socket_that_a_killed_one_left_is_replaced(tmp_path: Path) -> None:
     paths = StatePaths(tmp_path)
     run_directory.make(paths)
-    admin.listen(paths.admin_socket).close()  # the file stays
-    with running(tmp_path) as platform:
+    listen(paths.admin_socket).close()  # the file stays
+    with administered(tmp_path) as platform:
         assert hearth(platform, "status").exit_code == 0

@@ -5,6 +5,8 @@
     GET  /groups                                       list of LogGroup
     GET  /logs?account&region&group[&since_ms&after&limit&last]      LogAnswer
     GET  /logs/follow?account&region&group[&after&wait_s]            LogAnswer; waits for events
+    GET  /metrics                                      text, for Prometheus
+    /events…                                           see admin_events
     POST /stop                                         {}; Hearth drains and ends
 
 JSON over HTTP/1.1. Who may open the socket (mode 0600) may do all this: there are no credentials.
@@ -14,6 +16,7 @@ import os
 import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -147,6 +150,16 @@ class Stop(Protocol):
 
 Parameters = Mapping[str, str]
 Route = Callable[[Parameters], Awaitable[Any]]
+Routes = Mapping[str, tuple[str, Route]]
+"""By path: the method, and who answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """An answer that is no JSON."""
+
+    content_type: str
+    body: bytes
 
 
 class AdminApi:
@@ -154,20 +167,28 @@ class AdminApi:
     server instead of draining it: somebody who follows a log would hold it up."""
 
     def __init__(
-        self, *, status: Status, sandboxes: Sandboxes, logs: Logs, stop: Stop, jobs: Jobs
+        self,
+        *,
+        status: Status,
+        sandboxes: Sandboxes,
+        logs: Logs,
+        stop: Stop,
+        jobs: Jobs,
+        more: Routes | None = None,
     ) -> None:
         self._status = status
         self._sandboxes = sandboxes
         self._logs = logs
         self._stop = stop
         self._jobs = jobs
-        self._routes: Mapping[str, tuple[str, Route]] = {
+        self._routes: Routes = {
             "/status": ("GET", self._show_status),
             "/sandboxes": ("GET", self._list_sandboxes),
             "/groups": ("GET", self._list_groups),
             "/logs": ("GET", self._read_logs),
             "/logs/follow": ("GET", self._follow_logs),
             "/stop": ("POST", self._begin_stop),
+            **(more or {}),
         }
 
     def handle(self, request: HttpRequest, responder: Responder) -> None:
@@ -197,15 +218,15 @@ class AdminApi:
 
     async def _read_logs(self, parameters: Parameters) -> LogAnswer:
         group = _group(parameters)
-        start_ms = _number(parameters, "since_ms", 0)
-        limit = _number(parameters, "limit", 1_000)
+        start_ms = number(parameters, "since_ms", 0)
+        limit = number(parameters, "limit", 1_000)
         if "last" in parameters:
             return _answer_of(await self._logs.read_last(group, limit, start_ms=start_ms))
         page = await self._logs.read(group, start_ms, limit, after=_after(parameters))
         return _answer_of(page)
 
     async def _follow_logs(self, parameters: Parameters) -> LogAnswer:
-        wait_s = min(FOLLOW_S_MAX, _number(parameters, "wait_s", int(FOLLOW_S_MAX)))
+        wait_s = min(FOLLOW_S_MAX, number(parameters, "wait_s", int(FOLLOW_S_MAX)))
         group, after = _group(parameters), _after(parameters)
         return _answer_of(await self._logs.read_next(group, after, wait_s=wait_s))
 
@@ -248,7 +269,11 @@ async def _answer(route: Route, parameters: Parameters, responder: Responder) ->
         log.error("admin request failed", error=error)
         _refuse(responder, HTTPStatus.INTERNAL_SERVER_ERROR, "Internal error; see Hearth's log.")
     else:
-        responder.send(HTTPStatus.OK, _JSON, msgspec.json.encode(found))
+        if isinstance(found, Text):
+            headers = (("Content-Type", found.content_type),)
+            responder.send(HTTPStatus.OK, headers, found.body)
+        else:
+            responder.send(HTTPStatus.OK, _JSON, msgspec.json.encode(found))
 
 
 def _refuse(responder: Responder, status: HTTPStatus, message: str) -> None:
@@ -279,7 +304,7 @@ def _after(parameters: Parameters) -> EventId | None:
     return EventId(after) if after else None
 
 
-def _number(parameters: Parameters, name: str, default: int) -> int:
+def number(parameters: Parameters, name: str, default: int) -> int:
     text = parameters.get(name)
     if text is None:
         return default

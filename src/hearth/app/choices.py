@@ -111,18 +111,18 @@ def compiler(surroundings: Surroundings) -> Callable[[str], Path | None]:
     return find
 
 
-def bind(settings: Settings) -> socket.socket:
+def bind(host: str, port: int, flag: str = "--listen") -> socket.socket:
     """The listening socket. Raises StartRefused if the address cannot be had."""
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        sock.bind((settings.host, settings.port))
+        sock.bind((host, port))
     except OSError as error:
         sock.close()
         raise StartRefused(
-            f"Hearth cannot listen on {settings.host}:{settings.port}: {error.strerror}. "
-            "Choose another address with --listen; port 0 picks a free one."
+            f"Hearth cannot listen on {host}:{port}: {error.strerror}. "
+            f"Choose another address with {flag}; port 0 picks a free one."
         ) from error
     sock.listen(BACKLOG)
     sock.setblocking(False)

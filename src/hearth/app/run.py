@@ -356,7 +356,7 @@ async def _freeze_idle(worker: Worker, idle_s: float) -> None:
 async def _open_doors(settings: Settings, parts: Parts, stop: asyncio.Event) -> Doors:
     """Listen, now that there is somebody behind the doors."""
     clock, jobs = parts.clock, parts.jobs
-    sock = bind(settings)
+    sock = bind(settings.host, settings.port)
     endpoint = endpoint_of(sock)
     keys = KeyFile(settings.paths.keys, clock)
     auth = SigV4Verifier(keys, clock) if settings.auth is Auth.SIGV4 else OpenAuth()

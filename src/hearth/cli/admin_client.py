@@ -11,11 +11,14 @@ from urllib.parse import urlencode
 import msgspec
 
 from hearth.api.admin import FOLLOW_S_MAX, LogAnswer, SandboxRow, StatusReport
+from hearth.api.admin_events import BacklogRow, Done, EventDetail, EventLine
 from hearth.cli.output import Failure
 from hearth.model.logs import LogGroup
 from hearth.settings import StatePaths
 
 ANSWER_S: Final = 10.0
+LONG_S: Final = 3_600.0
+"""For what may be done to a million events."""
 T = TypeVar("T")
 
 
@@ -61,6 +64,31 @@ class AdminClient:
         """Waits, a while, until something comes."""
         return self._ask("GET", "/logs/follow", LogAnswer, group, after=after or "")
 
+    def backlogs(self) -> list[BacklogRow]:
+        return self._ask("GET", "/events/backlogs", list[BacklogRow])
+
+    def events(self, of: BacklogRow, state: str, *, limit: int) -> list[EventLine]:
+        """The oldest `limit` events of the function in that state."""
+        lines = list[EventLine]
+        return self._ask("GET", "/events", lines, function=of, state=state, limit=limit)
+
+    def event(self, of: BacklogRow, request: str) -> EventDetail | None:
+        details = list[EventDetail]
+        found = self._ask("GET", "/events/one", details, function=of, request=request)
+        return found[0] if found else None
+
+    def redrive(self, of: BacklogRow, request: str | None) -> int:
+        """One dead event, or all. Answers how many."""
+        one = request or ""
+        return self._ask("POST", "/events/redrive", Done, function=of, request=one).events
+
+    def purge(self, of: BacklogRow, state: str, request: str | None) -> int:
+        """One event in that state, or all. Answers how many."""
+        one = request or ""
+        return self._ask(
+            "POST", "/events/purge", Done, function=of, state=state, request=one
+        ).events
+
     def stop(self) -> None:
         self._ask("POST", "/stop", dict[str, str])
 
@@ -70,13 +98,19 @@ class AdminClient:
         path: str,
         answer: type[T],
         group: LogGroup | None = None,
+        *,
+        function: BacklogRow | None = None,
         **parameters: int | str,
     ) -> T:
         named: dict[str, Any] = dict(parameters)
         if group is not None:
             named |= {"account": group.account, "region": group.region, "group": group.name}
+        if function is not None:
+            where = (function.account, function.region, function.function)
+            named |= dict(zip(("account", "region", "function"), where, strict=True))
+        patience_s = LONG_S if function is not None else ANSWER_S + FOLLOW_S_MAX
         try:
-            with closing(_Connection(self._paths.admin_socket)) as connection:
+            with closing(_Connection(self._paths.admin_socket, patience_s)) as connection:
                 connection.request(method, f"{path}?{urlencode(named)}")
                 response = connection.getresponse()
                 status, body = response.status, response.read()
@@ -98,8 +132,8 @@ class AdminClient:
 
 
 class _Connection(http.client.HTTPConnection):
-    def __init__(self, path: Path) -> None:
-        super().__init__("hearth", timeout=ANSWER_S + FOLLOW_S_MAX)
+    def __init__(self, path: Path, patience_s: float) -> None:
+        super().__init__("hearth", timeout=patience_s)
         self._path = path
 
     def connect(self) -> None:

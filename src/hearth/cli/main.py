@@ -6,6 +6,7 @@ from hearth import __version__
 from hearth.cli.deploy import deploy
 from hearth.cli.doctor import doctor
 from hearth.cli.event import event
+from hearth.cli.events import events
 from hearth.cli.invoke import invoke
 from hearth.cli.keys import keys
 from hearth.cli.logs import logs
@@ -30,7 +31,10 @@ def cli() -> None:
     """
 
 
-for command in (up, down, status, ps, logs, invoke, event, deploy, doctor, runtimes, keys):
+for command in (
+    *(up, down, status, ps, logs, events),
+    *(invoke, event, deploy, doctor, runtimes, keys),
+):
     cli.add_command(command)
 
 

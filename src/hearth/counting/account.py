@@ -74,10 +74,12 @@ class Function:
         """From exactly one pool. Raises TooManyRequests."""
         if self.provisioned:
             share = self.provisioned.get(version)
-            if share is not None and self._may_use(share.pool):
-                lease = Lease(share, spill_to=self.on_demand)
-                if share.pool.enter(lease, now_s) or share.pool.wait(lease, now_s):
-                    return lease
+            if share is not None:
+                if self._may_use(share.pool):
+                    lease = Lease(share, spill_to=self.on_demand)
+                    if share.pool.enter(lease, now_s) or share.pool.wait(lease, now_s):
+                        return lease
+                share.spilled += 1
         return self.on_demand.pool.acquire(self.on_demand, now_s)
 
     def _may_use(self, provisioned: Pool) -> bool:

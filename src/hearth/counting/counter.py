@@ -34,10 +34,27 @@ class Usage:
     """What functions without a reservation or provisioned concurrency share."""
     in_use: int
     """Held and finishing."""
+    unreserved_in_use: int
     finishing: int
     waiting: int
     throttled: int
     """Invokes refused since the account's pools were made."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProvisionedUsage:
+    """Provisioned concurrency of one version, now, and since it was given."""
+
+    function: FunctionKey
+    version: str
+    available: int
+    in_use: int
+    invocations: int
+    spilled: int
+
+    @property
+    def utilization(self) -> float:
+        return self.in_use / self.available if self.available else 0.0
 
 
 class Counter:
@@ -100,9 +117,30 @@ class Counter:
             limit=scope.limit,
             unreserved=max(scope.limit - scope.set_aside, 0),
             in_use=sum(pool.in_use for pool in pools),
+            unreserved_in_use=scope.unreserved.in_use,
             finishing=sum(len(pool.finishing_since_s) for pool in pools),
             waiting=sum(len(pool.waiting) for pool in pools),
             throttled=sum(pool.throttled for pool in pools),
+        )
+
+    @property
+    def scopes(self) -> tuple[tuple[AccountId, Region], ...]:
+        """The accounts and regions in which anything was counted."""
+        return tuple(self._accounts)
+
+    def provisions(self) -> tuple[ProvisionedUsage, ...]:
+        """Of every version that has or had provisioned concurrency."""
+        return tuple(
+            ProvisionedUsage(
+                function=key,
+                version=version,
+                available=share.pool.limit,
+                in_use=share.in_use,
+                invocations=share.granted,
+                spilled=share.spilled,
+            )
+            for key, function in self._functions.items()
+            for version, share in function.provisioned.items()
         )
 
     def _configured(self, function: FunctionKey, *, has_setting: bool) -> Function | None:

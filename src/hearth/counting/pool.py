@@ -76,12 +76,16 @@ class Account(Protocol):
 class Share:
     """What one function draws from one pool. A reservation moves it to another pool."""
 
-    __slots__ = ("in_use", "is_provisioned", "pool")
+    __slots__ = ("granted", "in_use", "is_provisioned", "pool", "spilled")
 
     def __init__(self, pool: "Pool", *, is_provisioned: bool = False) -> None:
         self.pool = pool
         self.in_use = 0
         self.is_provisioned = is_provisioned
+        self.granted = 0
+        """Leases that were ever held."""
+        self.spilled = 0
+        """Of one that is provisioned: those that were drawn from elsewhere instead."""
 
     def move(self, pool: "Pool") -> None:
         """Everything that this function has in its pool is in `pool` from now on.
@@ -128,6 +132,7 @@ class Lease:
         self.share.pool.stop_waiting(self)
         if self._spill_to is None:
             return self.share.pool.refuse_full()
+        self.share.spilled += 1
         self.share = self._spill_to
         pool = self.share.pool
         return None if pool.enter(self, now_s) else pool.refuse(now_s)
@@ -195,6 +200,7 @@ class Pool:
             return False
         self.in_use += 1
         lease.share.in_use += 1
+        lease.share.granted += 1
         lease.state = LeaseState.HELD
         return True
 
@@ -241,6 +247,7 @@ class Pool:
         heir = self.waiting.popleft()
         heir.state = LeaseState.HELD
         heir.share.in_use += 1
+        heir.share.granted += 1
         self.in_use += 1
         return heir
 
