@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from fakes.invokes import invoke_call
+from fakes.tally import Tally
 from fakes.virtual_time import VirtualClock
 from hearth.engine.memory import MemoryEngine
 from hearth.events.contract import DeliveryFailed, function_of
 from hearth.events.path import EventPath, Needs, open_path
-from hearth.events.tally import Tally
 from hearth.model.errors import TooManyRequests
 from hearth.model.events import Condition, Delivery, EventSettings
 from hearth.model.ids import FunctionKey, RequestId

@@ -68,6 +68,8 @@ class StatusReport(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     pid: int
     endpoint: str
+    metrics: str | None = None
+    """Where they may be scraped, but for the admin socket."""
     state: str
     auth: str
     sandbox: str

@@ -12,11 +12,10 @@ from hearth.control.documents import Documents
 from hearth.control.event_invoke import CONFIGS
 from hearth.control.replica import Replica
 from hearth.engine.contract import Engine
-from hearth.events.contract import Meter
+from hearth.events.contract import Invoker, Meter
 from hearth.events.path import EventPath, Needs, open_path
-from hearth.frontend.invoke import Invoker
 from hearth.model.events import AGE_S_DEFAULT, RETRIES_DEFAULT, EventSettings
-from hearth.model.functions import Alias, FunctionVersion
+from hearth.model.functions import FunctionVersion
 from hearth.model.ids import LATEST, FunctionKey
 from hearth.model.invocations import InvokeCall
 from hearth.settings import Settings
@@ -38,12 +37,12 @@ class EventOwners:
         self._reserved = reserved
 
     def find(self, key: FunctionKey, qualifier: str | None, /) -> EventSettings:
-        """Of the version or alias that was invoked; the dead-letter target is the version's."""
+        """Of the version or alias that was invoked; the dead letter target is that of $LATEST."""
         latest = self._replica.get(key)
         if latest is None:
             return EventSettings()
         config = self._documents.get(CONFIGS, latest, qualifier or LATEST)
-        dead_letter = self._version(latest, qualifier).dead_letter_arn
+        dead_letter = latest.dead_letter_arn
         if config is None:
             return EventSettings(dead_letter=dead_letter)
         retries_max, age_max_s = config.retries_max, config.age_max_s
@@ -58,15 +57,6 @@ class EventOwners:
     def reserved(self, key: FunctionKey, /) -> int | None:
         latest = self._replica.get(key)
         return None if latest is None else self._reserved(latest)
-
-    def _version(self, latest: FunctionVersion, qualifier: str | None) -> FunctionVersion:
-        key = latest.key
-        routes = self._replica.find(key.account, key.region, key.name)
-        found = None if routes is None or qualifier is None else routes.qualified.get(qualifier)
-        if isinstance(found, Alias):
-            assert routes is not None, "it has the alias"
-            found = routes.qualified.get(found.version)
-        return found if isinstance(found, FunctionVersion) else latest
 
 
 async def open_events(

@@ -1,9 +1,8 @@
 """What are all metrics now? Collected from the parts when somebody asks."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Protocol
 
-from hearth.app.meter import FunctionCounts, Meter, Name
+from hearth.app.meter import FunctionCounts, Name
 from hearth.app.parts import Parts
 from hearth.base import metrics
 from hearth.base.clock import Clock
@@ -15,21 +14,16 @@ from hearth.model.ids import AccountId, FunctionKey, FunctionName, Region
 Numbers = dict[Labels, float]
 
 
-class Desk(Protocol):
-    async def backlogs(self) -> tuple[Backlog, ...]: ...
-
-
 class MetricsView:
-    def __init__(self, parts: Parts, meter: Meter, desk: Desk) -> None:
+    def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._meter = meter
-        self._desk = desk
+        self._meter = parts.meter
         self._began_s = parts.clock.monotonic_s()
 
     async def text(self) -> bytes:
         """Prometheus's text format."""
         parts = self._parts
-        backlogs = await self._desk.backlogs()
+        backlogs = await parts.events.desk.backlogs()
         text = render(
             {
                 **of_functions(self._meter),

@@ -1,7 +1,9 @@
 """What is Hearth made of? Every part, after it was built."""
 
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
+from hearth.app.meter import Meter, MeteredInvoker
 from hearth.base.clock import SystemClock
 from hearth.base.http1 import HttpServer
 from hearth.base.jobs import Jobs
@@ -18,8 +20,6 @@ from hearth.engine.contract import KeyValue
 from hearth.engine.health import EngineHealth
 from hearth.engine.server import EmbeddedServer
 from hearth.events.path import EventPath
-from hearth.events.tally import Tally
-from hearth.frontend.invoke import Invoker
 from hearth.logs.store import LogStore
 from hearth.model.endpoints import Endpoints
 from hearth.placement.placement import Placement
@@ -53,16 +53,16 @@ class Parts:
     counter: Counter
     reserved: ReservedConcurrency
     provisioned: ProvisionedConcurrency
-    invoker: Invoker
+    invoker: MeteredInvoker
     events: EventPath
-    tally: Tally
+    meter: Meter
     endpoints: Endpoints
 
 
 @dataclass(frozen=True, slots=True)
 class Doors:
-    """The two ways in: for AWS clients, and for the owner of the state directory."""
+    """The ways in: for AWS clients, and for the owner of the state directory."""
 
     edge: HttpServer
-    admin: HttpServer
+    back: AsyncExitStack
     endpoint: str

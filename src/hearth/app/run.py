@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from hearth.api import admin, downloads
+from hearth.api import downloads
 from hearth.api.edge import SERVICES, Edge
 from hearth.api.invoke import InvokeHandler
 from hearth.api.invoke_stream import StreamInvokeHandler
@@ -33,6 +33,7 @@ from hearth.api.operations import (
 from hearth.api.operations.logs import log_operations
 from hearth.api.shapes import load_service
 from hearth.api.sigv4 import OpenAuth, SigV4Verifier
+from hearth.app.back_doors import open_back_doors
 from hearth.app.choices import (
     TraceIds,
     bind,
@@ -49,11 +50,11 @@ from hearth.app.choices import (
 )
 from hearth.app.event_path import EventOwners, open_events, run_events
 from hearth.app.function_urls import function_url_gateway, function_urls
+from hearth.app.meter import Meter, MeteredInvoker
 from hearth.app.parts import Doors, Parts
 from hearth.app.retirement import Retirement
 from hearth.app.s3 import open_s3
 from hearth.app.setting_operations import function_operations, policies, setting_operations
-from hearth.app.view import View
 from hearth.base.clock import SystemClock
 from hearth.base.http1 import HttpRequest, HttpServer, StreamingResponder
 from hearth.base.jobs import Jobs
@@ -78,7 +79,6 @@ from hearth.engine.nats import NatsEngine
 from hearth.engine.room import measure
 from hearth.engine.server import EmbeddedServer, ServerStartFailed
 from hearth.engine.server_files import StoreRefused
-from hearth.events.tally import Tally
 from hearth.frontend.invoke import Invoker
 from hearth.frontend.resolve import Catalog
 from hearth.gateways.url_address import is_for_url
@@ -147,7 +147,7 @@ async def _serve(
             draining.create_task(parts.events.drain(settings.drain_s))
     finally:
         await doors.edge.close()
-        await doors.admin.close()
+        await doors.back.aclose()
         await parts.worker.stop_all()
 
 
@@ -238,13 +238,14 @@ async def _build(settings: Settings, surroundings: Surroundings, stack: AsyncExi
         secrets.SystemRandom().random,
     )
     s3 = open_s3(settings.endpoints, stack)
-    invoker = Invoker(catalog, counter, manager, workers, clock, TraceIds(clock).new)
-    tally = Tally()
+    meter = Meter()
+    front = Invoker(catalog, counter, manager, workers, clock, TraceIds(clock).new)
+    invoker = MeteredInvoker(front, meter)
     events = await open_events(
         engine,
         invoker=invoker,
         owners=EventOwners(replica, documents, reserved.get),
-        meter=tally,
+        meter=meter,
         clock=clock,
         settings=settings,
         stack=stack,
@@ -287,7 +288,7 @@ async def _build(settings: Settings, surroundings: Surroundings, stack: AsyncExi
         provisioned=provisioned,
         invoker=invoker,
         events=events,
-        tally=tally,
+        meter=meter,
         endpoints=settings.endpoints,
     )
 
@@ -398,8 +399,11 @@ async def _open_doors(settings: Settings, parts: Parts, stop: asyncio.Event) -> 
 
     front = HttpServer(handle, edge_limits(open_files_max()), on_error=edge.answer_refusal)
     await front.start(sock)
-    view = View(settings, parts, endpoint, stop)
-    admin_api = admin.AdminApi(status=view, sandboxes=view, logs=parts.logs, stop=view, jobs=jobs)
-    back = HttpServer(admin_api.handle, admin.ADMIN_LIMITS)
-    await back.start(admin.listen(settings.paths.admin_socket))
+    back = AsyncExitStack()
+    try:
+        await open_back_doors(settings, parts, endpoint, stop, back)
+    except BaseException:
+        await back.aclose()
+        await front.close()
+        raise
     return Doors(front, back, endpoint)

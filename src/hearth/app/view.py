@@ -18,11 +18,17 @@ class View:
     """The platform as its owner sees it."""
 
     def __init__(
-        self, settings: Settings, parts: Parts, endpoint: str, stop: asyncio.Event
+        self,
+        settings: Settings,
+        parts: Parts,
+        endpoint: str,
+        metrics: str | None,
+        stop: asyncio.Event,
     ) -> None:
         self._settings = settings
         self._parts = parts
         self._endpoint = endpoint
+        self._metrics = metrics
         self._stop = stop
         self._began_s = parts.clock.monotonic_s()
 
@@ -36,6 +42,7 @@ class View:
             version=__version__,
             pid=os.getpid(),
             endpoint=self._endpoint,
+            metrics=self._metrics,
             state=str(settings.state),
             auth=settings.auth.value,
             sandbox=parts.backend.name,

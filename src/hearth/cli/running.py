@@ -63,6 +63,7 @@ def status(*, state: str | None, as_json: bool) -> None:
     output.show_fields(
         [
             ("endpoint", report.endpoint),
+            *([("metrics", report.metrics)] if report.metrics else []),
             ("version", report.version),
             ("up for", output.duration(report.uptime_s)),
             ("process", str(report.pid)),
