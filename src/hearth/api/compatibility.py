@@ -13,9 +13,8 @@ from hearth.api.compatibility_logs import LOGS
 from hearth.api.support import Status, Support, unsupported, works, works_but
 
 _REFUSED: Final = (
-    "container images, VPC, file systems, dead letter queues, tracing, SnapStart, KMS "
-    "keys, durable configuration, tenancy and capacity "
-    "providers are refused by name unless they only repeat the default"
+    "container images, VPC, file systems, tracing, SnapStart, KMS keys, durable configuration, "
+    "tenancy and capacity providers are refused by name unless they only repeat the default"
 )
 _NO_SIGNER: Final = (
     "signatures cannot be verified, as AWS Signer's profiles live at AWS: all code counts as "
@@ -97,7 +96,8 @@ LAMBDA: Final[Mapping[str, Support]] = MappingProxyType(
             "PutResourcePolicy",
         ),
         **works_but(
-            "destinations other than functions are checked by form, not asked",
+            "a destination that is no function must be of a service with an --endpoint, and is not "
+            "asked whether it is there",
             "PutFunctionEventInvokeConfig",
             "UpdateFunctionEventInvokeConfig",
         ),

@@ -41,6 +41,7 @@ def test_every_command_has_help_with_an_example() -> None:
         "status",
         "ps",
         "logs",
+        "events",
         "invoke",
         "deploy",
         "event",
@@ -48,7 +49,9 @@ def test_every_command_has_help_with_an_example() -> None:
         "runtimes",
         "keys",
     } == {*commands}
-    for command in [[c] for c in commands if c != "keys"] + [["keys", "add"], ["keys", "remove"]]:
+    events = [["events", name] for name in ("list", "show", "redrive", "purge")]
+    keys = [["keys", "add"], ["keys", "remove"]]
+    for command in [*([c] for c in commands if c != "keys"), *events, *keys]:
         shown = runner.invoke(cli, [*command, "--help"])
         assert shown.exit_code == 0
         assert "Example" in shown.output, command
