@@ -282,3 +282,29 @@ def test_a_service_without_an_address_is_refused_when_it_is_named(platform: Plat
             },
         )
     assert "--endpoint sns=URL" in caught.value.response["Error"]["Message"]
+
+
+def test_a_target_that_does_not_answer_is_told_again_and_can_be_seen(platform: Platform) -> None:
+    """Nobody listens where this Hearth was told that SQS is."""
+    client, queue = platform.client(), f"arn:aws:sqs:{REGION}:{ACCOUNT}:q"
+    create(client, "unheard", ECHO)
+    client.put_function_event_invoke_config(
+        FunctionName="unheard", DestinationConfig={"OnSuccess": {"Destination": queue}}
+    )
+    answer = client.invoke(FunctionName="unheard", InvocationType="Event", Payload=b"1")
+    request = answer["ResponseMetadata"]["RequestId"]
+
+    seen: list[Any] = []
+
+    def waits() -> bool:
+        """A delivery that is tried again later; it is not, in the moment of a try."""
+        listed = platform.command("events", "list", "unheard", "--only", "delivery", "--json")
+        assert listed.returncode == 0, listed.stderr
+        seen[:] = [row for row in json.loads(listed.stdout) if row["due_ms"] is not None]
+        return bool(seen)
+
+    wait_until(waits, "a delivery that is tried again later", WITHIN_S)
+    (row,) = seen
+    assert (row["request"], row["condition"], row["target"]) == (request, "Success", queue)
+    assert f"target={queue}" in platform.said()
+    client.delete_function(FunctionName="unheard")

@@ -16,6 +16,7 @@ from fakes.settlements import FAILED, KEY, settlement
 from hearth.api.admin_events import event_routes
 from hearth.api.metrics import METRICS_TYPE, metrics_routes
 from hearth.cli.main import cli
+from hearth.engine.contract import EngineUnavailable
 from hearth.model.events import AsyncEvent, Backlog, Condition, EventRow, EventState
 from hearth.model.ids import FunctionKey, Region, RequestId
 
@@ -31,6 +32,8 @@ class FakeDesk:
     def __init__(self) -> None:
         self.rows_: list[EventRow] = []
 
+        self.is_down = False
+
     def add(self, state: EventState, request: str, key: FunctionKey = KEY, **more: Any) -> None:
         event = settlement(request=RequestId(request)).event
         self.rows_.append(
@@ -43,6 +46,8 @@ class FakeDesk:
         )
 
     async def backlogs(self) -> tuple[Backlog, ...]:
+        if self.is_down:
+            raise EngineUnavailable("no answer within 5 s")
         return tuple(
             Backlog(
                 key=key,
@@ -199,6 +204,13 @@ def test_functions_of_one_name_must_be_told_apart(state: Path, desk: FakeDesk) -
     assert run(state, "redrive", ELSEWHERE.arn(), "--all", "--yes").exit_code == 0
     assert run(state, "redrive", "f", "--region", "us-east-1", "--all", "--yes").exit_code == 0
     assert desk.rows_ == []
+
+
+def test_an_engine_that_does_not_answer_is_said(state: Path, desk: FakeDesk) -> None:
+    desk.is_down = True
+    told = run(state, "list")
+    assert told.exit_code == 1
+    assert told.stderr == "hearth: The engine does not answer: no answer within 5 s\n"
 
 
 def test_metrics_are_text_on_the_same_socket(state: Path) -> None:

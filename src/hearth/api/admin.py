@@ -27,6 +27,7 @@ import msgspec
 from hearth.base.http1 import HttpLimits, HttpRequest, Responder
 from hearth.base.jobs import Jobs
 from hearth.base.log import Log
+from hearth.engine.contract import EngineUnavailable
 from hearth.logs.reading import LogPage
 from hearth.model.ids import AccountId, Region
 from hearth.model.logs import EventId, LogGroup
@@ -267,6 +268,9 @@ async def _answer(route: Route, parameters: Parameters, responder: Responder) ->
         found = await route(parameters)
     except ValueError as error:
         _refuse(responder, HTTPStatus.BAD_REQUEST, f"{error}.")
+    except EngineUnavailable as error:
+        log.warning("admin request without the engine", error=error)
+        _refuse(responder, HTTPStatus.BAD_GATEWAY, f"The engine does not answer: {error}")
     except Exception as error:  # noqa: BLE001 - a bug: log everything, tell the caller nothing
         log.error("admin request failed", error=error)
         _refuse(responder, HTTPStatus.INTERNAL_SERVER_ERROR, "Internal error; see Hearth's log.")

@@ -1,15 +1,24 @@
 """What are all metrics now? Collected from the parts when somebody asks."""
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping
+from typing import Final
 
 from hearth.app.meter import FunctionCounts, Name
 from hearth.app.parts import Parts
 from hearth.base import metrics
 from hearth.base.clock import Clock
+from hearth.base.log import Log
 from hearth.base.metrics import Histogram, Labels, Metric, Values, render
 from hearth.counting.counter import Counter
+from hearth.engine.contract import EngineUnavailable
 from hearth.model.events import Backlog, Condition
 from hearth.model.ids import AccountId, FunctionKey, FunctionName, Region
+
+ENGINE_S: Final = 5.0
+"""How long a scrape waits for what is in the queues."""
+
+log = Log("metrics")
 
 Numbers = dict[Labels, float]
 
@@ -23,7 +32,7 @@ class MetricsView:
     async def text(self) -> bytes:
         """Prometheus's text format."""
         parts = self._parts
-        backlogs = await parts.events.desk.backlogs()
+        backlogs = await self._backlogs()
         text = render(
             {
                 **of_functions(self._meter),
@@ -35,6 +44,15 @@ class MetricsView:
         self._forget_gone()
         return text
 
+    async def _backlogs(self) -> tuple[Backlog, ...]:
+        """None of any, if the engine does not answer: all else is told all the same."""
+        try:
+            async with asyncio.timeout(ENGINE_S):
+                return await self._parts.events.desk.backlogs()
+        except (EngineUnavailable, TimeoutError) as error:
+            log.warning("metrics without events: the engine does not answer", error=error)
+            return ()
+
     def _of_platform(self) -> Mapping[Metric, Values]:
         parts = self._parts
         sandboxes: Numbers = {}
@@ -42,6 +60,7 @@ class MetricsView:
             sandboxes[status.state,] = sandboxes.get((status.state,), 0) + 1
         memory = sum(used.used_bytes for used in parts.worker.memory().values())
         return {
+            metrics.ENGINE: [((), parts.engine_health.is_working)],
             metrics.SANDBOXES: sandboxes.items(),
             metrics.MEMORY: [((), memory)],
             metrics.FUNCTIONS: [((), len(parts.replica.everything()))],

@@ -131,6 +131,7 @@ PROVISIONED_SPILLED: Final = _counter(
 )
 
 # --- the platform
+ENGINE: Final = _gauge("engine_works", "1 if the engine takes writes; else 0.")
 SANDBOXES: Final = _gauge("sandboxes", "Sandboxes, by state.", ("state",))
 MEMORY: Final = _gauge("sandbox_memory", "Of all sandboxes together.", (), "bytes")
 FUNCTIONS: Final = _gauge("functions", "Functions that there are.")

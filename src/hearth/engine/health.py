@@ -68,6 +68,11 @@ class EngineHealth:
         self._restart_at_s = 0.0
         self._restart_wait_s = self._failing_s_min = failing_s_min
 
+    @property
+    def is_working(self) -> bool:
+        """As of the last probe."""
+        return self._failing_since_s is None
+
     async def run(self) -> None:
         while True:
             await self.turn()
