@@ -98,6 +98,8 @@ class Settings:
     """For asynchronous events that wait, on disk."""
     url_domain: str
     """Of function URLs: what stands behind the region."""
+    keep_dead_s: float
+    """Events that failed and that nobody was told of; 0: for ever."""
     metrics: tuple[str, int] | None
     """Where else than on the admin socket they may be scraped."""
     log_level: str
@@ -379,6 +381,14 @@ OPTIONS: Final = (
         read=options.domain,
         metavar="DOMAIN",
         help="Function URLs are http://ID.lambda-url.REGION.DOMAIN:PORT/.",
+    ),
+    Option(
+        field="keep_dead_s",
+        flag="--keep-dead",
+        default="14d",
+        read=options.seconds(366 * 86_400),
+        metavar="TIME",
+        help="How long failed events are kept that nobody could be told of; 0: for ever.",
     ),
     Option(
         field="metrics",

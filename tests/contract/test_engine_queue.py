@@ -256,3 +256,33 @@ def test_a_queue_with_bounds_forgets_the_oldest() -> None:
         assert not await queue.counts()
 
     run_in_virtual_time(run())
+
+
+def test_a_queue_is_of_the_kind_that_it_was_asked_for_last() -> None:
+    async def run() -> None:
+        engine: Engine = MemoryEngine(VirtualClock())
+        await (await engine.queue("DEAD")).publish("dead.1", b"1", "id1")
+        queue = await engine.queue("DEAD", QueueKind(age_max_s=60.0))
+        assert sorted(await queue.counts()) == ["dead.1"]
+        await asyncio.sleep(61)
+        assert not await queue.counts()
+
+    run_in_virtual_time(run())
+
+
+@pytest.mark.integration
+def test_a_server_takes_another_kind_for_a_queue_that_is_there(server: EmbeddedServer) -> None:
+    async def run() -> None:
+        engine = await NatsEngine.connect(server.url, server.user, server.password)
+        try:
+            async with asyncio.timeout(3 * PATIENCE_S):
+                await (await engine.queue("KINDS")).publish("dead.1", b"1", "id1")
+                queue = await engine.queue("KINDS", QueueKind(age_max_s=1.0, bytes_max=1_000_000))
+                while await queue.counts():  # noqa: ASYNC110 - the server tells nobody
+                    await asyncio.sleep(0.1)
+                same = await engine.queue("KINDS", QueueKind(age_max_s=1.0, bytes_max=1_000_000))
+                assert not await same.counts()
+        finally:
+            await engine.close()
+
+    asyncio.run(run())

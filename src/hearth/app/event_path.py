@@ -86,6 +86,7 @@ async def open_events(
             new_id=new_id,
         ),
         settings.async_queue_mb * MB,
+        settings.keep_dead_s,
     )
     return path
 

@@ -29,7 +29,7 @@ def events() -> None:
     An event is
       waiting    in the queue, or running
       delayed    comes back to the queue at a set time: a retry
-      dead       failed, and nobody could be told; kept for 14 days
+      dead       failed, and nobody could be told; kept for --keep-dead
       delivery   settled; its destination or dead letter target is still to be told
 
     \b

@@ -204,7 +204,7 @@ class Engine(Protocol):
         ...
 
     async def queue(self, name: str, kind: QueueKind = KEEPS_ALL) -> Queue:
-        """The queue of that name, made if it is not there."""
+        """The queue of that name, made if it is not there; of this kind from now on."""
         ...
 
     async def probe(self) -> None:

@@ -59,6 +59,7 @@ class MemoryEngine:
         check_bucket(name)
         await self.send()
         queue = self._queues.setdefault(name, MemoryQueue(self, kind, self._clock))
+        queue.kind = kind
         await self.receive()
         return queue
 

@@ -63,7 +63,7 @@ class MemoryQueue:
 
     def __init__(self, engine: Wire, kind: QueueKind, clock: Clock) -> None:
         self._engine = engine
-        self._kind = kind
+        self.kind = kind
         self._clock = clock
         self._last = 0
         self._messages: dict[int, _Message] = {}  # oldest first
@@ -182,9 +182,9 @@ class MemoryQueue:
             if message.due_ms is not None and message.due_ms <= now_ms:
                 del self._messages[message.sequence]
                 self._add(message.target, message.body)
-            elif self._kind.age_max_s and now_ms - message.stored_ms > self._kind.age_max_s * 1000:
+            elif self.kind.age_max_s and now_ms - message.stored_ms > self.kind.age_max_s * 1000:
                 del self._messages[message.sequence]
-        while self._kind.bytes_max and self._bytes() > self._kind.bytes_max:
+        while self.kind.bytes_max and self._bytes() > self.kind.bytes_max:
             del self._messages[next(iter(self._messages))]
 
     def _bytes(self) -> int:

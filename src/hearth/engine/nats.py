@@ -88,9 +88,13 @@ class NatsEngine:
     async def queue(self, name: str, kind: QueueKind = KEEPS_ALL) -> Queue:
         check_bucket(name)
         stream = f"{STREAM_PREFIX}{name}"
-        await self._connection.call(
-            f"STREAM.CREATE.{stream}", queue_config(name, kind, self._replicas)
-        )
+        config = queue_config(name, kind, self._replicas)
+        try:
+            await self._connection.call(f"STREAM.CREATE.{stream}", config)
+        except APIError as error:
+            if error.err_code != STREAM_IS_DIFFERENT:
+                raise
+            await self._connection.call(f"STREAM.UPDATE.{stream}", config)
         queue = NatsQueue(self._connection, self.publish, name)
         self._listeners.append(queue.doubt)
         return queue

@@ -187,7 +187,7 @@ def queue_config(name: str, kind: QueueKind, replicas: int) -> dict[str, Any]:
         "max_age": int(kind.age_max_s * 1e9),
         "max_bytes": kind.bytes_max or -1,
         "max_msg_size": MESSAGE_BYTES_MAX + 4096,
-        "duplicate_window": int(DEDUPLICATION_S * 1e9),
+        "duplicate_window": int(min(DEDUPLICATION_S, kind.age_max_s or DEDUPLICATION_S) * 1e9),
         "allow_msg_schedules": True,
         "allow_msg_ttl": True,
         "allow_rollup_hdrs": True,  # schedules need it

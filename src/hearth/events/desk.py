@@ -38,7 +38,6 @@ from hearth.model.events import (
 )
 from hearth.model.ids import FunctionKey, RequestId
 
-DEAD_AGE_S_MAX: Final = 14 * 86_400
 DEAD_BYTES_MAX: Final = 1024**3
 
 log = Log("events")
@@ -67,7 +66,9 @@ class Desk:
         dispatching: Dispatching,
         clock: Clock,
         new_id: Callable[[], str],
+        dead_age_s: float,
     ) -> None:
+        """`dead_age_s`: how long the engine keeps dead events; 0 for ever."""
         self._queues = queues
         self._deliveries = deliveries
         self._dead = dead
@@ -75,6 +76,7 @@ class Desk:
         self._dispatching = dispatching
         self._clock = clock
         self._new_id = new_id
+        self._dead_age_s = dead_age_s
 
     async def backlogs(self) -> tuple[Backlog, ...]:
         found: dict[FunctionKey, dict[str, int]] = {}
@@ -217,32 +219,36 @@ class Desk:
 
     def _row(self, state: EventState, stored: Stored) -> EventRow | None:
         try:
-            return _row(state, stored)
+            return self._read(state, stored)
         except Unreadable as error:
             log.warning("event cannot be read", at=stored.key, error=error)
             return None
 
-
-def _row(state: EventState, stored: Stored) -> EventRow:
-    if state in (EventState.WAITING, EventState.DELAYED):
+    def _read(self, state: EventState, stored: Stored) -> EventRow:
+        """Raises Unreadable."""
+        if state in (EventState.WAITING, EventState.DELAYED):
+            return EventRow(
+                state=state,
+                sequence=stored.sequence,
+                event=read_event(stored.body),
+                due_ms=stored.due_ms,
+            )
+        found = (
+            read_delivery(stored.body) if state is EventState.DELIVERY else read_dead(stored.body)
+        )
+        settlement = found.settlement if isinstance(found, Delivery) else found
+        due_ms = stored.due_ms
+        if state is EventState.DEAD and self._dead_age_s:
+            due_ms = settlement.settled_ms + int(self._dead_age_s * 1000)
         return EventRow(
             state=state,
             sequence=stored.sequence,
-            event=read_event(stored.body),
-            due_ms=stored.due_ms,
+            event=settlement.event,
+            due_ms=due_ms,
+            condition=settlement.condition,
+            response=settlement.response,
+            target=found.target if isinstance(found, Delivery) else None,
         )
-    found = read_delivery(stored.body) if state is EventState.DELIVERY else read_dead(stored.body)
-    settlement = found.settlement if isinstance(found, Delivery) else found
-    is_dead = state is EventState.DEAD
-    return EventRow(
-        state=state,
-        sequence=stored.sequence,
-        event=settlement.event,
-        due_ms=settlement.settled_ms + DEAD_AGE_S_MAX * 1000 if is_dead else stored.due_ms,
-        condition=settlement.condition,
-        response=settlement.response,
-        target=found.target if isinstance(found, Delivery) else None,
-    )
 
 
 def _event_of(dead: Settlement | Delivery) -> AsyncEvent:

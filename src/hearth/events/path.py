@@ -10,13 +10,13 @@ from hearth.engine.contract import Engine, QueueKind
 from hearth.events.attempts import Attempts
 from hearth.events.contract import EventDesk, Invoker, Meter, Reservations, Settings, Targets
 from hearth.events.deliveries import Deliveries
-from hearth.events.desk import DEAD_AGE_S_MAX, DEAD_BYTES_MAX, Desk
+from hearth.events.desk import DEAD_BYTES_MAX, Desk
 from hearth.events.dispatcher import Dispatcher
 from hearth.events.intake import Intake
 from hearth.events.places import DEAD_NAME, DELIVERIES_NAME, QUEUE_NAMES
 from hearth.events.settling import Settling
 
-DEAD_KIND: Final = QueueKind(age_max_s=DEAD_AGE_S_MAX, bytes_max=DEAD_BYTES_MAX)
+DEAD_AGE_S_DEFAULT: Final = 14 * 86_400.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,13 +55,16 @@ class EventPath:
             draining.create_task(self.deliveries.drain(timeout_s))
 
 
-async def open_path(engine: Engine, needs: Needs, queue_bytes_max: int) -> EventPath:
+async def open_path(
+    engine: Engine, needs: Needs, queue_bytes_max: int, dead_age_s: float = DEAD_AGE_S_DEFAULT
+) -> EventPath:
     """The queues are made where they are not there. Raises EngineUnavailable."""
+    dead_kind = QueueKind(age_max_s=dead_age_s, bytes_max=DEAD_BYTES_MAX)
     clock, meter = needs.clock, needs.meter
     async with asyncio.TaskGroup() as opening:
         opened = [opening.create_task(engine.queue(name)) for name in QUEUE_NAMES]
         opened_deliveries = opening.create_task(engine.queue(DELIVERIES_NAME))
-        opened_dead = opening.create_task(engine.queue(DEAD_NAME, DEAD_KIND))
+        opened_dead = opening.create_task(engine.queue(DEAD_NAME, dead_kind))
     queues = [task.result() for task in opened]
     deliveries, dead = opened_deliveries.result(), opened_dead.result()
     settling = Settling(deliveries, dead, meter)
@@ -71,5 +74,5 @@ async def open_path(engine: Engine, needs: Needs, queue_bytes_max: int) -> Event
         intake=Intake(queues, needs.invoker, dispatcher, meter, clock, queue_bytes_max),
         dispatcher=dispatcher,
         deliveries=Deliveries(deliveries, needs.targets, settling, meter, clock),
-        desk=Desk(queues, deliveries, dead, settling, dispatcher, clock, needs.new_id),
+        desk=Desk(queues, deliveries, dead, settling, dispatcher, clock, needs.new_id, dead_age_s),
     )
