@@ -307,4 +307,7 @@ def test_a_target_that_does_not_answer_is_told_again_and_can_be_seen(platform: P
     (row,) = seen
     assert (row["request"], row["condition"], row["target"]) == (request, "Success", queue)
     assert f"target={queue}" in platform.said()
+    assert row["tries"] >= 1
+    shown = json.loads(platform.command("events", "show", "unheard", request, "--json").stdout)
+    assert "EndpointConnectionError" in shown["reason"]
     client.delete_function(FunctionName="unheard")

@@ -156,6 +156,11 @@ def test_one_event_is_shown_with_all_that_came_of_it(state: Path, desk: FakeDesk
         assert text in shown
     told = json.loads(run(state, "show", KEY.arn(), "r1", "--json").stdout)
     assert told["event"]["request"] == "r1"
+    assert "because" not in shown
+    desk.add(EventState.DELIVERY, "r3", target=QUEUE, tries=2, reason="AccessDenied: no")
+    told_in_vain = run(state, "show", "f", "r3").stdout
+    assert "2 times in vain" in told_in_vain
+    assert "AccessDenied: no" in told_in_vain
     missing = run(state, "show", "f", "r2")
     assert missing.exit_code == 1
     assert "f has no event r2" in missing.stderr

@@ -110,3 +110,19 @@ def test_the_refusal_says_what_to_do() -> None:
         "S3Bucket needs the service s3, and this Hearth was not told where that is. Start it with "
         "--endpoint s3=URL (or HEARTH_ENDPOINT_S3), or with --endpoint s3=aws for AWS itself."
     )
+
+
+@pytest.mark.parametrize("service", ["eventbridge", "s3", "sns", "sqs"])
+def test_each_service_has_a_name_of_its_own_in_aws_variables(service: str) -> None:
+    part = service.upper()
+    environment = HOME | {f"AWS_ENDPOINT_URL_{part}": "http://two"}
+    settings = read_settings({"endpoints": (), "listen": None}, environment)
+    assert dict(settings.endpoints.by_service) == {service: Endpoint(service, "http://two")}
+    ours = environment | {f"HEARTH_ENDPOINT_{part}": "http://three"}
+    found = read_settings({"endpoints": (), "listen": None}, ours).endpoints.find(service)
+    assert found == Endpoint(service, "http://three")
+
+
+def test_one_address_for_all_services_is_enough() -> None:
+    settings = read_settings({"endpoints": (), "listen": None}, HOME | {"AWS_ENDPOINT_URL": STORE})
+    assert set(settings.endpoints.by_service) == {"eventbridge", "s3", "sns", "sqs"}

@@ -44,6 +44,8 @@ class EventLine(msgspec.Struct, frozen=True, kw_only=True):
     due_ms: int | None
     condition: str | None
     target: str | None
+    tries: int
+    """To tell the target, that failed so far."""
     payload_bytes: int
 
 
@@ -57,6 +59,8 @@ class EventDetail(msgspec.Struct, frozen=True, kw_only=True):
     executed_version: str | None
     function_error: str | None
     response_payload: str | None
+    reason: str
+    """Why the target could not be told; empty if it was not tried."""
 
 
 class Done(msgspec.Struct, frozen=True, kw_only=True):
@@ -148,6 +152,7 @@ def _line(row: EventRow) -> EventLine:
         due_ms=row.due_ms,
         condition=None if row.condition is None else str(row.condition),
         target=row.target,
+        tries=row.tries,
         payload_bytes=len(event.call.payload),
     )
 
@@ -164,6 +169,7 @@ def _detail(row: EventRow) -> EventDetail:
         executed_version=answered.executed_version,
         function_error=answered.function_error,
         response_payload=None if response is None else response.payload.decode(errors="replace"),
+        reason=row.reason,
     )
 
 

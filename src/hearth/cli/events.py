@@ -338,6 +338,8 @@ def _fields(detail: EventDetail) -> list[tuple[str, str]]:
         ("throttled", f"{event.throttles} times in a row" if event.throttles else None),
         ("condition", event.condition),
         ("target", event.target),
+        ("tried", f"{event.tries} times in vain" if event.tries else None),
+        ("because", detail.reason or None),
         ("due in", _until(now_ms, event) if event.due_ms is not None else None),
         ("trace", detail.trace_id),
         ("client context", detail.client_context),

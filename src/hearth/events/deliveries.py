@@ -23,6 +23,7 @@ from hearth.model.events import Delivery
 BATCH_MAX: Final = 8
 """At a time, to the targets of one partition."""
 KEEP_S: Final = 10.0
+REASON_LENGTH_MAX: Final = 1_000
 UNREADABLE_WAIT_S: Final = 3_600.0
 
 log = Log("events")
@@ -107,7 +108,7 @@ class Deliveries:
 
     async def _failed(self, delivery: Delivery, error: DeliveryFailed) -> None:
         tries = delivery.tries + 1
-        failed = replace(delivery, tries=tries)
+        failed = replace(delivery, tries=tries, reason=str(error)[:REASON_LENGTH_MAX])
         now_ms = self._clock.epoch_ms()
         wait_s = None
         if not error.is_final:

@@ -236,6 +236,7 @@ class Desk:
         found = (
             read_delivery(stored.body) if state is EventState.DELIVERY else read_dead(stored.body)
         )
+        delivery = found if isinstance(found, Delivery) else None
         settlement = found.settlement if isinstance(found, Delivery) else found
         due_ms = stored.due_ms
         if state is EventState.DEAD and self._dead_age_s:
@@ -247,7 +248,9 @@ class Desk:
             due_ms=due_ms,
             condition=settlement.condition,
             response=settlement.response,
-            target=found.target if isinstance(found, Delivery) else None,
+            target=None if delivery is None else delivery.target,
+            tries=0 if delivery is None else delivery.tries,
+            reason="" if delivery is None else delivery.reason,
         )
 
 

@@ -65,6 +65,7 @@ class _Delivery(msgspec.Struct, omit_defaults=True):
     target: str | None = None
     kind: TargetKind = TargetKind.DESTINATION
     tries: int = 0
+    reason: str = ""
 
 
 _encode: Final = msgspec.msgpack.Encoder().encode
@@ -87,17 +88,21 @@ def read_event(body: bytes) -> AsyncEvent:
 def write_delivery(delivery: Delivery) -> bytes:
     return _encode(
         _Delivery(
-            _settlement_row(delivery.settlement), delivery.target, delivery.kind, delivery.tries
+            _settlement_row(delivery.settlement),
+            delivery.target,
+            delivery.kind,
+            delivery.tries,
+            delivery.reason,
         )
     )
 
 
 def read_delivery(body: bytes) -> Delivery:
     """Raises Unreadable."""
-    settlement, target, kind, tries = _read_delivery(body)
-    if target is None:
+    found = read_dead(body)
+    if not isinstance(found, Delivery):
         raise Unreadable("a dead event")
-    return Delivery(settlement=settlement, target=target, kind=kind, tries=tries)
+    return found
 
 
 def write_dead(dead: Settlement | Delivery) -> bytes:
@@ -108,18 +113,20 @@ def write_dead(dead: Settlement | Delivery) -> bytes:
 
 def read_dead(body: bytes) -> Settlement | Delivery:
     """A delivery, if its target could not be told. Raises Unreadable."""
-    settlement, target, kind, tries = _read_delivery(body)
-    if target is None:
-        return settlement
-    return Delivery(settlement=settlement, target=target, kind=kind, tries=tries)
-
-
-def _read_delivery(body: bytes) -> tuple[Settlement, str | None, TargetKind, int]:
     try:
         row = _delivery(body)
-        return _read_settlement(row.settlement), row.target, row.kind, row.tries
+        settlement = _read_settlement(row.settlement)
     except msgspec.MsgspecError as error:
         raise Unreadable("a settlement in another form") from error
+    if row.target is None:
+        return settlement
+    return Delivery(
+        settlement=settlement,
+        target=row.target,
+        kind=row.kind,
+        tries=row.tries,
+        reason=row.reason,
+    )
 
 
 def _row(event: AsyncEvent) -> _Event:

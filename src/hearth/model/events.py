@@ -121,6 +121,8 @@ class Delivery:
     kind: TargetKind
     tries: int = 0
     """That failed so far."""
+    reason: str = ""
+    """Why the last of them did."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +140,10 @@ class EventRow:
     response: Response | None = None
     target: str | None = None
     """Of one that is to be told to a target."""
+    tries: int = 0
+    """To tell it, that failed so far."""
+    reason: str = ""
+    """Why the last of them did."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
