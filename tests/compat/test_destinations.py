@@ -233,6 +233,7 @@ def test_an_event_without_a_target_is_kept_and_can_be_redriven(scene: Scene) -> 
     wait_until(lambda: scene.backlog("untold")["dead"] == 1, "a dead event", WITHIN_S)
     (dead,) = json.loads(scene.events("list", "untold", "--only", "dead", "--json"))
     assert (dead["request"], dead["condition"]) == (request, "RetriesExhausted")
+    assert dead["attempts"] == 1
     assert "not today" in scene.events("show", "untold", request)
     scene.wait_metric("async_events_dropped_total", "untold", 1)
     queue = scene.queue("after-all")

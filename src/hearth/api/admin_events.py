@@ -40,6 +40,7 @@ class EventLine(msgspec.Struct, frozen=True, kw_only=True):
     """With the qualifier that was invoked."""
     accepted_ms: int
     attempts: int
+    """Runs so far, but for one that goes on."""
     throttles: int
     due_ms: int | None
     condition: str | None
@@ -147,7 +148,7 @@ def _line(row: EventRow) -> EventLine:
         request=event.call.request,
         function_arn=event.key.arn(event.qualifier or "$LATEST"),
         accepted_ms=event.accepted_ms,
-        attempts=event.attempts,
+        attempts=event.attempts if row.invoke_count is None else row.invoke_count,
         throttles=event.throttles,
         due_ms=row.due_ms,
         condition=None if row.condition is None else str(row.condition),

@@ -334,7 +334,7 @@ def _fields(detail: EventDetail) -> list[tuple[str, str]]:
         ("function", event.function_arn),
         ("state", event.state),
         ("accepted", f"{_since(now_ms, event.accepted_ms)} ago"),
-        ("attempts", f"{event.attempts} failed"),
+        ("attempts", str(event.attempts)),
         ("throttled", f"{event.throttles} times in a row" if event.throttles else None),
         ("condition", event.condition),
         ("target", event.target),

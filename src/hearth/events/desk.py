@@ -247,6 +247,7 @@ class Desk:
             event=settlement.event,
             due_ms=due_ms,
             condition=settlement.condition,
+            invoke_count=settlement.invoke_count,
             response=settlement.response,
             target=None if delivery is None else delivery.target,
             tries=0 if delivery is None else delivery.tries,

@@ -137,6 +137,8 @@ class EventRow:
     """When it comes back to the queue, or when a dead one goes."""
     condition: Condition | None = None
     """Of one that is settled."""
+    invoke_count: int | None = None
+    """Of one that is settled: all runs, while those of its event are those that were retried."""
     response: Response | None = None
     target: str | None = None
     """Of one that is to be told to a target."""
