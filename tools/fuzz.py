@@ -105,6 +105,9 @@ class Run:
         )
 
 
+TARGETS = ("parser", "decoder", "platform", "sigv4", "zip", "stream", "url")
+
+
 async def fuzz(arguments: argparse.Namespace) -> int:
     run = Run(arguments.seed)
     async with Jobs() as jobs:
@@ -158,7 +161,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--inputs", type=int, default=sys.maxsize)
     parser.add_argument("--seed", type=int, default=None)
-    parser.add_argument("--target", choices=("parser", "decoder", "platform", "sigv4", "zip"))
+    parser.add_argument("--target", choices=TARGETS)
     parser.add_argument("--only", type=int, help="the number of one input")
     arguments = parser.parse_args()
     if arguments.seed is None:
