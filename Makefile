@@ -3,7 +3,7 @@
 # make bench  prints warm, cold, CPU and idle figures as ratios to a floor measured beside them
 #             (bench-decisions: the decisions alone; bench-control: 10,000 versions; fuzz: all inputs)
 # make bench-streaming  prints how late streamed bytes reach the client, and what 200 MB of them cost
-# make bench-cold  prints the first invoke of a function, by sandbox (bench-cold-node: of Node.js)
+# make bench-cold  prints what starts cost, each row with its target (bench-cold-node: of Node.js)
 # make bench-events  prints how fast events are accepted and begun, beside the engine's own rates
 # make crash-async   kills everything, again and again: is any event lost?  (8 minutes)
 # make flood-async   200,000 events of a throttled function: do they delay those of another?
