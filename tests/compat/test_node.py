@@ -23,7 +23,7 @@ MAIN = """
 const who = require("who");
 let count = 0;
 exports.look = async (event, context) => {
-    console.log("looking");
+    console.log("looking\\nfurther");
     count += 1;
     return {
         event, count,
@@ -150,7 +150,7 @@ def test_a_handler_finds_lambda(functions: Functions, runtime: str) -> None:
         "/var/runtime/node_modules:/var/runtime:/var/task"
     )
     assert not {"NODE_EXTRA_CA_CERTS", "NODE_OPTIONS", "HOME"} & env.keys()
-    assert f"\t{seen['id']}\tINFO\tlooking" in log
+    assert f"\t{seen['id']}\tINFO\tlooking\nfurther" in log
     again, _, _ = functions.call("main.look", None)
     assert (again["count"], again["event"]) == (2, None)
     assert again["id"] != seen["id"]

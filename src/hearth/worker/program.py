@@ -104,8 +104,18 @@ class Surroundings:
 class RunningProgram:
     """Made by `start`; ended by `end`, after which the sandbox may run another."""
 
-    def __init__(self, around: Surroundings, events: ProgramEvents) -> None:
+    def __init__(
+        self,
+        around: Surroundings,
+        events: ProgramEvents,
+        *,
+        internal_budget_s: float = INTERNAL_BUDGET_S,
+        external_budget_s: float = EXTERNAL_BUDGET_S,
+    ) -> None:
+        """A gentle end may take that long, with internal extensions only or with external ones."""
         self._around = around
+        self._internal_budget_s = internal_budget_s
+        self._external_budget_s = external_budget_s
         self._sandbox = around.sandbox
         self._events = events
         self.extensions = ExtensionApi(around.function, self)
@@ -190,14 +200,14 @@ class RunningProgram:
         if supervision is None:
             await self.telemetry.flush(FLUSH_S)
             await self._sandbox.terminate()
-            await self._until(lambda: False, began_s + INTERNAL_BUDGET_S)
+            await self._until(lambda: False, began_s + self._internal_budget_s)
             return
-        deadline_s = began_s + EXTERNAL_BUDGET_S
+        deadline_s = began_s + self._external_budget_s
         if RUNTIME in supervision.alive:
             supervision.signal(RUNTIME, signal.SIGTERM)
             await self._until(
                 lambda: RUNTIME not in supervision.alive,
-                began_s + EXTERNAL_BUDGET_S * RUNTIME_SHARE,
+                began_s + self._external_budget_s * RUNTIME_SHARE,
             )
             supervision.signal(RUNTIME, signal.SIGKILL)
         await self.telemetry.flush(FLUSH_S)

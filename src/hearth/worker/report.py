@@ -146,10 +146,11 @@ def subscription_line(api: str, name: str, types: Sequence[str]) -> str:
     return f"{api.upper()}\tName: {name}\tState: Subscribed\tTypes: [{shown}]"
 
 
-def init_report_line(init_s: float, phase: str, failure: Failure) -> str:
-    """Written only where an init failed. `phase` is `init`, or `invoke` for a suppressed one."""
+def init_report_line(init_s: float, phase: str, failure: Failure | None) -> str:
+    """Written where an init failed, and of provisioned environments always. `phase` is `init`, or
+    `invoke` for a suppressed one."""
     line = f"INIT_REPORT Init Duration: {init_s * 1000:.2f} ms\tPhase: {phase}\t"
-    return line + _status(failure)
+    return line if failure is None else line + _status(failure)
 
 
 def billed_ms(duration_s: float, init_s: float | None) -> int:

@@ -3,13 +3,13 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from hearth.model.errors import InternalFailure
 from hearth.model.invocations import Invocation, InvokeResult
 
 
-@dataclass(frozen=True, slots=True)
-class Figures:
+class Figures(NamedTuple):
     """What is reported of an invoke."""
 
     duration_s: float

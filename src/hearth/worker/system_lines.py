@@ -33,7 +33,7 @@ class SystemLines(Protocol):
         """`text` as it is in the text format."""
         ...
 
-    def init_report(self, init_s: float, phase: str, failure: Failure) -> str: ...
+    def init_report(self, init_s: float, phase: str, failure: Failure | None) -> str: ...
 
     def start(self, request: RequestId) -> str: ...
 
@@ -75,7 +75,7 @@ class TextLines:
     def init_start(self, text: str) -> str:
         return text
 
-    def init_report(self, init_s: float, phase: str, failure: Failure) -> str:
+    def init_report(self, init_s: float, phase: str, failure: Failure | None) -> str:
         return report.init_report_line(init_s, phase, failure)
 
     def start(self, request: RequestId) -> str:
@@ -135,14 +135,14 @@ class JsonLines:
         }
         return self._line("INFO", "platform.initStart", record)
 
-    def init_report(self, init_s: float, phase: str, failure: Failure) -> str:
+    def init_report(self, init_s: float, phase: str, failure: Failure | None) -> str:
         record: dict[str, Any] = {
             "initializationType": str(self._function.initialization),
             "phase": phase,
             **_ending(failure),
             "metrics": {"durationMs": _ms(init_s)},
         }
-        return self._line("WARN", "platform.initReport", record)
+        return self._line("INFO" if failure is None else "WARN", "platform.initReport", record)
 
     def start(self, request: RequestId) -> str:
         record = {"requestId": request, "version": self._function.version}

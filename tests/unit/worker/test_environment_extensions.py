@@ -2,13 +2,18 @@
 
 import asyncio
 import json
+from dataclasses import replace
 
 import pytest
 
-from fakes.runtime import FakeProgram, Script
+from fakes.runtime import FakeProgram, Programs, Script
+from fakes.virtual_time import run_in_virtual_time
+from hearth.base.jobs import Jobs
+from hearth.model.functions import Initialization
 from hearth.worker import lifecycle
+from hearth.worker.environment import ExecutionEnvironment, Launch
 from hearth.worker.sandboxes.contract import Exit, ExitKind
-from unit.worker.test_environment import Scene, echo, play, settle
+from unit.worker.test_environment import FUNCTION, PROGRAM, Scene, echo, play, settle
 
 
 def with_extension(runtime: Script, linger_s: float, seen: list[str]) -> Script:
@@ -129,3 +134,24 @@ def test_an_oversized_response_that_comes_while_the_program_ends_changes_nothing
         await asyncio.sleep(1000)
 
     play(story, hangs)
+
+
+def test_the_init_of_a_provisioned_environment_is_always_reported() -> None:
+    async def main() -> None:
+        async with Jobs() as jobs:
+            scene = Scene(jobs, Programs(echo))
+            function = replace(FUNCTION, initialization=Initialization.PROVISIONED)
+            environment = ExecutionEnvironment(
+                scene.sandbox,
+                function,
+                Launch(program=PROGRAM),
+                scene,
+                scene.clock,
+                jobs,
+                Programs(echo),
+            )
+            await environment.start()
+            assert scene.log == ["INIT_REPORT Init Duration: 100.00 ms\tPhase: init\t"]
+            await environment.stop()
+
+    run_in_virtual_time(main())

@@ -105,3 +105,37 @@ def test_what_the_runtime_posted_at_init_is_passed_on_untouched() -> None:
     posted = b'{"errorMessage": "no module", "requestId": ""}'
     failure = report.Failure("error", "Runtime.ImportModuleError", "", posted=posted)
     assert failure.payload(REQUEST) == posted
+
+
+def test_an_init_that_went_well_is_reported_without_a_status() -> None:
+    line = report.init_report_line(1.23604, "init", None)
+    assert line == "INIT_REPORT Init Duration: 1236.04 ms\tPhase: init\t"
+
+
+def test_extensions_and_subscriptions_are_logged_as_lambda_logs_them() -> None:
+    line = report.extension_line("e", "InitError", ("INVOKE", "SHUTDOWN"), "Extension.Mine")
+    assert line == (
+        "EXTENSION\tName: e\tState: InitError\tEvents: [INVOKE, SHUTDOWN]\t"
+        "Error Type: Extension.Mine"
+    )
+    line = report.subscription_line("telemetry", "e", ("platform", "function"))
+    assert line == "TELEMETRY\tName: e\tState: Subscribed\tTypes: [Platform, Function]"
+
+
+@pytest.mark.parametrize(
+    ("exit_", "error_type", "shown", "words"),
+    [
+        (Exit(ExitKind.EXITED, 0), None, "Extension.Crash", "exit code 0"),
+        (Exit(ExitKind.EXITED, 3), None, "Extension.Crash", "exit status 3"),
+        (Exit(ExitKind.SIGNALED, 9), None, "Extension.Crash", "signal: killed"),
+        (Exit(ExitKind.EXITED, 1), "Extension.InitError", "Extension.InitError", "exit status 1"),
+    ],
+)
+def test_an_extension_that_ends_is_told_with_its_exit(
+    exit_: Exit, error_type: str | None, shown: str, words: str
+) -> None:
+    failure = report.extension_failure(exit_, error_type)
+    assert json.loads(failure.payload(REQUEST)) == {
+        "errorType": shown,
+        "errorMessage": f"RequestId: {REQUEST} Error: {words}",
+    }

@@ -7,6 +7,7 @@ A failed Init phase is no error of the environment's start: the first invoke tri
 import asyncio
 
 from hearth.base.log import Log
+from hearth.model.functions import Initialization
 from hearth.worker import report
 from hearth.worker.extension_api import EXTENSIONS_MAX
 from hearth.worker.lifecycle import Event, State
@@ -56,6 +57,8 @@ class InitPhase:
         self._conclude("init", took_s, failure)
         if failure is None:
             core.init_s = took_s
+            if core.function.initialization is Initialization.PROVISIONED:
+                core.journal.note(core.lines.init_report(took_s, "init", None))
             core.sandbox.limit_cpu(core.function.memory_mb)
             core.fire(Event.INITIALIZED)
         else:
