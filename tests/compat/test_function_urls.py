@@ -256,6 +256,8 @@ def test_deploy_makes_a_public_url_and_again_leaves_it(platform: Platform, tmp_p
     arn, url = first.stdout.split()
     assert arn.endswith(":function:page")
     assert call(platform, urlsplit(url).netloc).json == {"hello": "world"}
-    again = platform.command(*arguments, "--url", "--json")
+    again = platform.command(*arguments, "--stream-url", "--json")
     assert again.returncode == 0, again.stderr
     assert json.loads(again.stdout)["FunctionUrl"] == url
+    config = platform.client().get_function_url_config(FunctionName="page")
+    assert (config["InvokeMode"], config["AuthType"]) == ("RESPONSE_STREAM", "NONE")

@@ -43,6 +43,9 @@ POLLS_MAX: Final = 3_000
     "--watch", "-w", "watches", is_flag=True, help="Deploy again whenever a file changes."
 )
 @click.option("--url", "wants_url", is_flag=True, help="Give it a URL that anybody may call.")
+@click.option(
+    "--stream-url", is_flag=True, help="The same; the URL answers as the function writes."
+)
 @state_option
 @json_option
 def deploy(
@@ -51,6 +54,7 @@ def deploy(
     state: str | None,
     as_json: bool,
     wants_url: bool,
+    stream_url: bool,
     watches: bool,
     **given: Any,
 ) -> None:
@@ -81,7 +85,8 @@ def deploy(
             _create(client, name, package, configuration)
             verb = "Created"
         function = client.get_function_configuration(FunctionName=name)
-        url = public_url(client, name) if wants_url else None
+        wants_url = wants_url or stream_url
+        url = public_url(client, name, streams=stream_url) if wants_url else None
     if as_json:
         _show(function, url)
     else:

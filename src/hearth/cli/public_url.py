@@ -21,24 +21,26 @@ PERMISSIONS: Final[tuple[dict[str, Any], ...]] = (
 """Named as AWS's console names them."""
 
 
-def public_url(client: "LambdaClient", name: str) -> str:
-    """The function's URL; made, and opened to everybody, where that is not so yet."""
+def public_url(client: "LambdaClient", name: str, *, streams: bool = False) -> str:
+    """The function's URL; made, and opened to everybody, where that is not so yet.
+
+    `streams`: it answers as the function writes. A URL that does stays so.
+    """
+    wanted: dict[str, Any] = {"AuthType": "NONE"}
+    if streams:
+        wanted["InvokeMode"] = "RESPONSE_STREAM"
     try:
-        url = client.get_function_url_config(FunctionName=name)
+        there: dict[str, Any] = {**client.get_function_url_config(FunctionName=name)}
     except client.exceptions.ResourceNotFoundException:
-        address = client.create_function_url_config(FunctionName=name, AuthType="NONE")[
-            "FunctionUrl"
-        ]
-    else:
-        address = url["FunctionUrl"]
-        if url["AuthType"] != "NONE":
-            client.update_function_url_config(FunctionName=name, AuthType="NONE")
+        there = {**client.create_function_url_config(FunctionName=name, **wanted)}
+    if there | wanted != there:
+        client.update_function_url_config(FunctionName=name, **wanted)
     for permission in PERMISSIONS:
         try:
             client.add_permission(FunctionName=name, Principal="*", **permission)
         except client.exceptions.ResourceConflictException:
             continue  # from an earlier time
-    return address
+    return str(there["FunctionUrl"])
 
 
 def by_path(endpoint: str, url: str) -> str:
