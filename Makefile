@@ -7,6 +7,7 @@
 # make bench-events  prints how fast events are accepted and begun, beside the engine's own rates
 # make crash-async   kills everything, again and again: is any event lost?  (8 minutes)
 # make flood-async   200,000 events of a throttled function: do they delay those of another?
+# make bench-freeze  prints what freezing an idle sandbox costs, and thawing it
 # make leak   lets 2,000 sandboxes of each kind come and go, and looks for what they leave
 # make kill   kills parts of a running Hearth 28 times, and looks for what the next start leaves
 #
@@ -85,6 +86,10 @@ crash-async: setup
 
 flood-async: setup
 	@$(BIN)/python tools/flood_async.py
+
+.PHONY: bench-freeze
+bench-freeze: setup
+	@$(BIN)/python bench/freeze.py
 
 leak: setup
 	HEARTH_TEST_SANDBOXES=2000 $(BIN)/pytest -q tests/integration/test_leaks.py

@@ -82,7 +82,8 @@ class FakeSandbox:
             raise self.usage_error
         return Usage(self.peak_bytes, self.peak_bytes, 0.0)
 
-    def reset_peak(self) -> None: ...
+    def reset_peak(self) -> None:
+        self.peak_bytes = 40 * MIB
 
 
 class Reply:

@@ -621,3 +621,18 @@ def test_a_frozen_environment_is_stopped_like_any_other() -> None:
         assert scene.programs.started[0].ended
 
     play(story, echo)
+
+
+def test_a_new_program_is_not_shown_with_the_memory_of_the_one_before() -> None:
+    async def story(scene: Scene) -> None:
+        await scene.environment.start()
+        scene.sandbox.peak_bytes = 128 * MIB
+        await scene.invoke("r1")
+        scene.programs.started[0].exit(Exit(ExitKind.OUT_OF_MEMORY, 9))
+        await scene.invoke("r2")
+        await settle(scene, 2)
+        shown = [line for line in scene.log if line.startswith("REPORT ")]
+        assert "Max Memory Used: 128 MB" in shown[0]
+        assert "Max Memory Used: 40 MB" in shown[1]
+
+    play(story, echo)

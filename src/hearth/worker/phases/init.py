@@ -74,6 +74,10 @@ class InitPhase:
         core = self._core
         timeout_s = float(core.function.timeout_s)
         try:
+            core.sandbox.reset_peak()  # that of the program before is no longer used
+        except OSError as error:
+            log.warning("a peak of memory stays", sandbox=core.sandbox.id, error=error)
+        try:
             failure = await self._initialise("invoke", timeout_s)
         except SandboxFailed as error:
             log.error("a reset sandbox did not start", sandbox=core.sandbox.id, error=error)
