@@ -174,3 +174,13 @@ def test_what_an_aws_client_is_told() -> None:
         }
     )
     assert (client.endpoint, client.region, client.access_key) == ("http://two", "eu-west-1", None)
+
+
+def test_networks_that_nat_opens_are_a_list() -> None:
+    assert read_settings({}, HOME).nat_allow == ()
+    settings = read_settings({"nat_allow": "10.1.0.0/16, 192.168.7.0/24", "network": "nat"}, HOME)
+    assert settings.nat_allow == ("10.1.0.0/16", "192.168.7.0/24")
+    assert settings.network == "nat"
+    for wrong in ("10.1.0.1/16", "everything", "fd00::/8"):
+        with pytest.raises(StartRefused, match="--nat-allow must be IPv4 networks"):
+            read_settings({"nat_allow": wrong}, HOME)

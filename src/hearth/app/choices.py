@@ -14,13 +14,14 @@ from hearth.base.http1 import HttpLimits
 from hearth.base.jobs import Jobs
 from hearth.model import limits
 from hearth.model.ids import SandboxId
-from hearth.model.isolation import Tier
+from hearth.model.isolation import Network, Tier
 from hearth.runtimes import interpreters
 from hearth.runtimes.registry import Runtimes
 from hearth.settings import SandboxChoice, Settings, StartRefused, Surroundings
 from hearth.worker.sandboxes.bubblewrap import BubblewrapBackend
 from hearth.worker.sandboxes.contract import Capabilities, SandboxBackend
 from hearth.worker.sandboxes.nat import Nat
+from hearth.worker.sandboxes.nat import why_not as nat_why_not
 from hearth.worker.sandboxes.oci import OciBackend
 from hearth.worker.sandboxes.process import ProcessBackend
 from hearth.worker.sandboxes.stems import StemStatistics
@@ -89,6 +90,12 @@ def refuse_unusable(capabilities: Capabilities) -> None:
         "`hearth doctor` says more. To run functions WITHOUT any isolation, as plain processes "
         "that can read and do whatever you can, start with --sandbox process."
     )
+
+
+def refuse_unreachable(settings: Settings) -> None:
+    """Raises StartRefused if functions could not have the network that they are to have."""
+    if settings.network is Network.NAT and (why := nat_why_not()):
+        raise StartRefused(f"--network nat cannot be had here: {why}.")
 
 
 def make_runtimes(surroundings: Surroundings, jobs: Jobs) -> Runtimes:

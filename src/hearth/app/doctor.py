@@ -11,10 +11,13 @@ from hearth.base.clock import SystemClock
 from hearth.base.jobs import Jobs
 from hearth.engine.server import ServerStartFailed, find_binary
 from hearth.model.diagnosis import Diagnosis, Finding, Level
+from hearth.model.isolation import NETWORK_TAG, SANDBOX_TAG, Network
 from hearth.runtimes.survey import RuntimeStatus
 from hearth.settings import SandboxChoice, Settings, Surroundings
 from hearth.worker.capacity import meminfo_mb
 from hearth.worker.sandboxes.contract import Capabilities
+from hearth.worker.sandboxes.nat import name_servers
+from hearth.worker.sandboxes.nat import obstacle as nat_obstacle
 
 
 async def diagnose(settings: Settings, surroundings: Surroundings) -> Diagnosis:
@@ -24,6 +27,7 @@ async def diagnose(settings: Settings, surroundings: Surroundings) -> Diagnosis:
         backend = choose_backend(settings, clock, jobs)
         try:
             capabilities = await backend.open()
+            others = await backend.survey()
         finally:
             await backend.close()
         runtimes = make_runtimes(surroundings, jobs)
@@ -35,7 +39,14 @@ async def diagnose(settings: Settings, surroundings: Surroundings) -> Diagnosis:
         f"{platform.machine()}, Linux {platform.release()}, {meminfo_mb('MemTotal')} MB of memory",
     )
     return Diagnosis(
-        findings=(machine, *_isolation(settings, capabilities), engine, *_runtimes(statuses)),
+        findings=(
+            machine,
+            *_isolation(settings, capabilities),
+            *_tiers(others),
+            *_networks(settings),
+            engine,
+            *_runtimes(statuses),
+        ),
         functions_can_be_sandboxed=capabilities.usable
         and settings.sandbox is not SandboxChoice.PROCESS,
     )
@@ -55,6 +66,37 @@ def _isolation(settings: Settings, found: Capabilities) -> list[Finding]:
         findings.append(Finding(level, what, how or "none", "" if is_exact else found.fix))
     findings.append(Finding(Level.OK, "freezer", found.freezer or "none: idle functions run on"))
     return findings + [Finding(Level.WARN, "note", note) for note in found.notes]
+
+
+def _tiers(others: list[Capabilities]) -> list[Finding]:
+    """Those that a function may ask for."""
+    return [
+        Finding(
+            Level.OK if found.usable else Level.WARN,
+            f"tier {found.name}",
+            f"usable, for functions with the tag {SANDBOX_TAG}={found.name}"
+            if found.usable
+            else found.why_not,
+            "" if found.usable else found.fix,
+        )
+        for found in others
+    ]
+
+
+def _networks(settings: Settings) -> list[Finding]:
+    why, fix = nat_obstacle()
+    servers = name_servers()
+    names = f"; names are asked of {', '.join(servers)}" if servers else "; no name server is known"
+    ready = "outbound only, nothing near" + names
+    level = Level.WARN if why else Level.OK
+    if why and settings.network is Network.NAT:
+        level = Level.FAIL
+    host = "that of every function" if settings.network is Network.HOST else "not offered"
+    return [
+        Finding(Level.OK, "network", f"{settings.network}, where no tag {NETWORK_TAG} says more"),
+        Finding(level, "network nat", why or ready, fix),
+        Finding(Level.OK, "network host", host),
+    ]
 
 
 async def _engine(settings: Settings) -> Finding:

@@ -45,6 +45,7 @@ from hearth.app.choices import (
     new_id,
     new_sandbox_id,
     open_files_max,
+    refuse_unreachable,
     refuse_unusable,
     stream_rate,
 )
@@ -182,6 +183,7 @@ async def _build(settings: Settings, surroundings: Surroundings, stack: AsyncExi
     state = settings.state
     jobs = await stack.enter_async_context(Jobs())
     server = EmbeddedServer(state, settings.nats_server)
+    refuse_unreachable(settings)
     backend = choose_backend(settings, clock, jobs)
     await _start_foundations(server, backend, stack)
     engine = await NatsEngine.connect(server.url, server.user, server.password)

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import Final
 
+from hearth.worker.sandboxes.container_config import RUNTIMES
 from hearth.worker.sandboxes.contract import Capabilities
 
 _CONTAINER_MARKS: Final = (Path("/.dockerenv"), Path("/run/.containerenv"))
@@ -54,7 +55,7 @@ def not_usable(name: str, error: Exception) -> Capabilities:
     for path, forbidding, meaning, fix in _SWITCHES:
         if _setting(path) == forbidding:
             return _unusable(name, f"{meaning} ({said})", f"{fix}   ({_WITHOUT})")
-    if any(mark.exists() for mark in _CONTAINER_MARKS):
+    if name not in RUNTIMES and any(mark.exists() for mark in _CONTAINER_MARKS):
         return _unusable(
             name,
             f"this container may not make namespaces ({said})",

@@ -195,15 +195,21 @@ class Rules:
         return f"{name} {{}}\ndelete {name}\n{name} {{\n{body}}}\n"
 
 
-def why_not() -> str:
-    """Why this worker cannot have the network nat; empty if it can, as far as one can see."""
+def obstacle() -> tuple[str, str]:
+    """Why this worker cannot have the network nat, and what helps; empty if it can, as far as one
+    can see."""
     if os.geteuid() != 0:
-        return "the network nat needs Hearth to be root"
+        return "the network nat needs Hearth to be root", "sudo hearth up"
     if _nft_program() is None:
-        return "the network nat needs nftables: apt install nftables"
+        return "the network nat needs nftables", "apt install nftables"
     if _read(_FORWARD) != "1":
-        return "this machine forwards nothing: sysctl -w net.ipv4.ip_forward=1"
-    return ""
+        return "this machine does not forward packets", "sysctl -w net.ipv4.ip_forward=1"
+    return "", ""
+
+
+def why_not() -> str:
+    why, fix = obstacle()
+    return f"{why} ({fix})" if why else ""
 
 
 def free_block(taken: set[str], start: int) -> ipaddress.IPv4Network:

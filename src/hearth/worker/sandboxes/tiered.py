@@ -65,6 +65,17 @@ class TieredBackend:
         self._others.clear()
         await self.default.close()
 
+    async def survey(self) -> list[Capabilities]:
+        """What each tier gives that a tag may ask for, the platform's own left out. Each is tried
+        for real."""
+        found = []
+        for tier in Tier:
+            if tier not in {self.tier, Tier.PROCESS}:
+                backend = self._make(tier)
+                found.append(await backend.open())
+                await backend.close()
+        return found
+
     def refusal(self, tags: Mapping[str, str]) -> str:
         """Why no function with these tags can run here; empty if one can, as far as one sees
         without trying."""
