@@ -13,10 +13,13 @@ from typing import Any
 
 import pytest
 
+from integration.escape.ordinary_user import UID, ordinary_user
+
 pytestmark = pytest.mark.integration
 
 SCENARIO = Path(__file__).parent / "nat" / "scenario.py"
 WAIT_S = 150.0
+PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 REFUSED = {"ConnectionRefusedError", "OSError"}
 
 
@@ -25,11 +28,15 @@ def seen(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     if os.geteuid() != 0:
         pytest.skip("only root makes network namespaces that forward")
     for program in ("nft", "ip"):
-        if shutil.which(program, path="/usr/sbin:/usr/bin:/sbin:/bin") is None:
+        if shutil.which(program, path=PATH) is None:
             pytest.skip(f"{program} is not there")
+    return report(request.param, SCENARIO, tmp_path_factory.mktemp("nat"))
+
+
+def report(kind: str, scenario: Path, directory: Path, *become: str) -> Any:
     said = subprocess.run(
-        [sys.executable, str(SCENARIO), request.param, str(tmp_path_factory.mktemp("nat"))],
-        env={"PYTHONPATH": os.pathsep.join(sys.path), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
+        [sys.executable, str(scenario), kind, str(directory), *become],
+        env={"PYTHONPATH": os.pathsep.join(sys.path), "PATH": PATH},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -39,8 +46,31 @@ def seen(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     assert said.returncode == 0, said.stderr
     found = json.loads(said.stdout)
     if "why_not" in found:
-        pytest.skip(f"no {request.param} here: {found['why_not']}")
+        pytest.skip(f"no {kind} here: {found['why_not']}")
     return found
+
+
+@pytest.fixture(scope="module", params=["bubblewrap", "runc"])
+def seen_by_user(request: pytest.FixtureRequest) -> Any:
+    for program in ("nft", "ip", "slirp4netns"):
+        if shutil.which(program, path=PATH) is None:
+            pytest.skip(f"{program} is not there")
+    with ordinary_user() as user:
+        (user.packages / "scenario.py").write_bytes(SCENARIO.read_bytes())
+        own = ["env", f"PYTHONPATH={user.packages}", f"HOME={user.home}", user.setpriv]
+        drop = [f"--reuid={UID}", f"--regid={UID}", "--clear-groups", "--", user.interpreter]
+        return report(request.param, user.packages / "scenario.py", user.home, *own, *drop)
+
+
+def test_an_ordinary_user_reaches_the_outside_and_nothing_near_too(seen_by_user: Any) -> None:
+    inside = seen_by_user["inside"]
+    assert inside["203.0.113.2"] == "203.0.113.1"
+    assert inside["172.16.0.2"] == "203.0.113.1"  # opened
+    closed = ("10.8.0.2", "169.254.169.254", "203.0.113.1", "10.8.0.1", "gateway", "127.0.0.1")
+    assert {inside[address] for address in closed} <= REFUSED
+    assert sorted(inside["interfaces"]) == ["lo", "tap0"]
+    assert inside["resolv.conf"] == "nameserver 10.0.2.3\n"
+    assert seen_by_user["neighbour"]["neighbour"] != "neighbour"
 
 
 def test_it_reaches_the_outside_under_the_machines_address(seen: Any) -> None:

@@ -1,4 +1,6 @@
 """A small internet, and a sandbox in it: `scenario.py BACKEND DIRECTORY`, as root. Prints JSON.
+`scenario.py BACKEND DIRECTORY COMMAND ...` has COMMAND do the second part: it makes an ordinary
+user of us and runs `scenario.py BACKEND DIRECTORY inside`.
 
 Everything happens in network namespaces that this makes: one is the machine that Hearth runs on,
 the other all that is outside of it. Nothing leaves either.
@@ -30,6 +32,7 @@ from hearth.worker.sandboxes.outputs import read_to_end
 from hearth.worker.sandboxes.zygote import ZygoteBackend
 
 CLONE_NEWNET = 0x40000000
+CLONE_NEWNS = 0x20000
 PORT = 7777
 OUTSIDE = ("203.0.113.2", "10.8.0.2", "169.254.169.254", "172.16.0.2")
 MACHINE = ("203.0.113.1", "10.8.0.1")
@@ -181,7 +184,19 @@ async def listen(sandbox: Any) -> str:
     return line.decode().strip()
 
 
+def open_tunnels_to_all() -> None:
+    """/dev/net/tun as most machines have it, in a mount namespace of our own."""
+    if libc.unshare(CLONE_NEWNS):
+        raise OSError(ctypes.get_errno(), "unshare")
+    subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/dev/net"], check=True)
+    os.mknod("/dev/net/tun", 0o20666, os.makedev(10, 200))
+    Path("/dev/net/tun").chmod(0o666)
+
+
 def rules() -> str:
+    if os.geteuid() != 0:
+        return ""
     return subprocess.run(
         ["nft", "list", "tables"], check=True, capture_output=True, text=True
     ).stdout
@@ -195,5 +210,11 @@ async def main(kind: str, directory: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    make_internet()
-    sys.stdout.write(json.dumps(asyncio.run(main(sys.argv[1], Path(sys.argv[2])))))
+    kind, where, *more = sys.argv[1:]
+    if more != ["inside"]:
+        make_internet()
+        open_tunnels_to_all()
+    if more in ([], ["inside"]):
+        sys.stdout.write(json.dumps(asyncio.run(main(kind, Path(where)))))
+    else:
+        sys.exit(subprocess.run([*more, __file__, kind, where, "inside"], check=False).returncode)

@@ -4,7 +4,9 @@ import ipaddress
 
 import pytest
 
-from hearth.worker.sandboxes.nat import NEARBY, Link, NatRefused, Rules, free_block
+from hearth.worker.sandboxes import slirp
+from hearth.worker.sandboxes.nat import Link, NatRefused, Rules, free_block
+from hearth.worker.sandboxes.nat_rules import NEARBY
 
 
 def test_the_block_is_one_in_which_no_address_of_this_machine_is() -> None:
@@ -33,6 +35,15 @@ def test_what_was_opened_is_accepted_before_what_is_near_is_refused() -> None:
     text = Rules("t", "hv1", "198.18.0.0/18", ("10.1.0.0/16",), ()).text()
     assert text.index("ip daddr { 10.1.0.0/16 } accept") < text.index(NEARBY[1])
     assert "dport 53" not in text
+
+
+def test_an_ordinary_users_sandbox_has_the_same_closed_and_the_machines_own_addresses_too() -> None:
+    text = slirp.rules(("10.1.0.0/16",), ("203.0.113.9", "10.0.0.4", "127.0.0.1"))
+    refused = next(line for line in text.splitlines() if NEARBY[1] in line)
+    assert "203.0.113.9" in refused
+    assert "10.0.0.4" not in refused, "what is nearby is closed as a whole"
+    assert text.index("10.1.0.0/16 } accept") < text.index(refused)
+    assert text.index(f"{slirp.NAME_SERVER} }} udp dport 53 accept") < text.index(refused)
 
 
 def test_an_older_table_of_the_same_name_is_replaced_in_one_go() -> None:

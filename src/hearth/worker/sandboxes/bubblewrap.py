@@ -37,6 +37,7 @@ from hearth.worker.sandboxes.messages import BoxOrder, CreateOrder, ExitEvent, O
 from hearth.worker.sandboxes.nat import Link, Nat
 from hearth.worker.sandboxes.orders import bounds
 from hearth.worker.sandboxes.outputs import read_to_end
+from hearth.worker.sandboxes.slirp import Slirp
 from hearth.worker.sandboxes.uids import Uids
 
 log = Log("sandboxes")
@@ -257,7 +258,7 @@ class BubblewrapBackend:
 
         return forget
 
-    def _give_back(self, uid: int | None, link: Link | None) -> Callable[[], None]:
+    def _give_back(self, uid: int | None, link: Link | Slirp | None) -> Callable[[], None]:
         def give_back() -> None:
             self._give_uid(uid)
             if link is not None:

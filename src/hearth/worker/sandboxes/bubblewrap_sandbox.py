@@ -50,6 +50,7 @@ from hearth.worker.sandboxes.orders import (
     waiting_program,
 )
 from hearth.worker.sandboxes.outputs import read_to_end
+from hearth.worker.sandboxes.slirp import Slirp
 
 log = Log("sandboxes")
 
@@ -74,7 +75,7 @@ class Resources:
     watch: MemoryWatch
     fork_from: Callable[[Program, SandboxSpec], tuple[int, Program] | None]
     """A zygote's number, and the program less what that has already; None: it is executed."""
-    nat: Link | None
+    nat: Link | Slirp | None
     runtime: str | None
     root_uid: int | None
     on_destroyed: Callable[[], None]
@@ -386,7 +387,7 @@ class BubblewrapSandbox:
         self._own.launcher.tell(messages.KILL, BoxOrder(box=self._own.box))
 
     def _order(self, program: Program, zygote: int | None, *, is_stem: bool = False) -> StartOrder:
-        entry = self._own.cell.entry
+        entry, nat = self._own.cell.entry, self._own.nat
         own_network = self._spec.network is not Network.HOST
         return StartOrder(
             box=self._own.box,
@@ -396,7 +397,8 @@ class BubblewrapSandbox:
             working_directory=program.working_directory,
             mounts=[mount_order(mount) for mount in program.mounts],
             own_network=own_network,
-            nat=self._own.nat.order() if self._own.nat else None,
+            nat=nat.order() if isinstance(nat, Link) else None,
+            slirp=nat.order() if isinstance(nat, Slirp) else None,
             host_files=name_resolution(self._spec.network),
             uid=self._own.uid,
             cgroup_tasks=list(entry.cgroup_tasks),

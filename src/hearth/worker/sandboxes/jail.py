@@ -24,6 +24,7 @@ from hearth.worker.sandboxes.stage import (
     HOST,
     OUTSIDE,
     SECCOMP,
+    SLIRP_RESOLVER,
     shown,
 )
 
@@ -46,7 +47,7 @@ def become_sandbox(
     linux.unshare(linux.CLONE_NEWNS)
     for_worker = []
     if order.own_network:
-        jail_network.leave_for_own(order.nat)
+        jail_network.leave_for_own(order)
         for_worker.append(jail_steps.listen())
     _arrange_stage(order)
     outputs = jail_steps.connect_outputs()
@@ -85,6 +86,8 @@ def _arrange_stage(order: StartOrder) -> None:
         tree = shown(mount)
         linux.move_mount(tree, f"/mounts/{number}")
         os.close(tree)
+    if order.slirp is not None:
+        linux.bind(SLIRP_RESOLVER, "/etc/resolv.conf")
     for source, destination in order.host_files:
         linux.bind(HOST + source, destination)
     linux.detach(OUTSIDE)

@@ -38,6 +38,7 @@ from hearth.worker.sandboxes.stage import (
     OUTSIDE,
     RUNTIME,
     SECCOMP,
+    SLIRP_RESOLVER,
     shown,
 )
 from hearth.worker.sandboxes.zygote_root import READ_ONLY
@@ -57,7 +58,7 @@ def become_container(order: StartOrder, root: Root, status: int) -> tuple[list[i
     linux.unshare(linux.CLONE_NEWNS)
     for_worker = []
     if order.own_network:
-        jail_network.leave_for_own(order.nat)
+        jail_network.leave_for_own(order)
         for_worker.append(jail_steps.listen())
     _build_root(order, root)
     outputs = jail_steps.connect_outputs()
@@ -114,6 +115,8 @@ def _build_root(order: StartOrder, root: Root) -> None:
         destination = mount[1]
         (top / destination.lstrip("/")).mkdir(mode=0o755, parents=True, exist_ok=True)
         _attach(shown(mount), f"{ROOT}{destination}")
+    if order.slirp is not None:
+        _show(SLIRP_RESOLVER, f"{ROOT}/etc/resolv.conf")
     for source, destination in order.host_files:
         _show(HOST + source, f"{ROOT}{destination}")
     linux.bind(f"{BOXES}/{order.box}", "/box")

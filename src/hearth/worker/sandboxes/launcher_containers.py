@@ -110,7 +110,7 @@ class Containers:
         container.said += data
         if not data or len(container.said) >= _END.size:
             self._forget_status(container)
-        if len(container.said) >= _END.size:
+        if not data or len(container.said) >= _END.size:
             os.kill(container.keeper, signal.SIGKILL)
 
     def _forget_status(self, container: Container) -> None:

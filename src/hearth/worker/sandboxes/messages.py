@@ -96,6 +96,8 @@ class StartOrder:
     """RLIMIT_NPROC to be set inside the new user namespace, where it counts only this sandbox."""
     nat: list[str] | None = None
     """[interface of the host, its address, address inside]: a way out of the own network."""
+    slirp: dict[str, str] | None = None
+    """Another one; see slirp.Slirp."""
     zygote: int | None = None
     """Not None: forked from the zygote of this number. `mounts` are then those that it lacks."""
     runtime: str | None = None

@@ -1,5 +1,7 @@
 """How do functions reach the outside, and nothing else? Rules of our own, and addresses to give.
 
+(An ordinary user's have slirp.py instead.)
+
 Each sandbox with the network `nat` has a cable of its own to the host (jail_network.py). One table
 of nftables, made when the first one is, says what may pass: out into the world, under the host's
 address. Closed are the host itself, the other sandboxes, and every address that only means
@@ -24,28 +26,17 @@ from pathlib import Path
 from typing import Final
 
 from hearth.base.log import Log
+from hearth.worker.sandboxes import slirp
 from hearth.worker.sandboxes.contract import SandboxRefused
+from hearth.worker.sandboxes.nat_rules import NEARBY, accept, refuse
 from hearth.worker.sandboxes.netlink import Netlink
+from hearth.worker.sandboxes.slirp import Slirp
 
 log = Log("nat")
 
 RANGE: Final = ipaddress.IPv4Network("198.18.0.0/15")
 BLOCK_PREFIX: Final = 18
 ADDRESSES_EACH: Final = 4
-# https://www.iana.org/assignments/iana-ipv4-special-registry
-NEARBY: Final = (
-    "0.0.0.0/8",
-    "10.0.0.0/8",
-    "100.64.0.0/10",
-    "127.0.0.0/8",
-    "169.254.0.0/16",
-    "172.16.0.0/12",
-    "192.0.0.0/24",
-    "192.168.0.0/16",
-    "198.18.0.0/15",
-    "224.0.0.0/4",
-    "240.0.0.0/4",
-)
 _WHERE: Final = "/usr/local/sbin:/usr/sbin:/sbin:/usr/bin"
 _FORWARD: Final = Path("/proc/sys/net/ipv4/ip_forward")
 _RESOLVER_FILES: Final = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
@@ -86,8 +77,10 @@ class Nat:
         self._used = 0
         self._returned: list[int] = []
 
-    async def take(self) -> Link:
+    async def take(self) -> Link | Slirp:
         """Raises NatRefused."""
+        if os.geteuid() != 0:
+            return self._slirp()
         async with self._opening:
             if self._block is None:
                 self._block = await self._open()
@@ -102,9 +95,22 @@ class Nat:
         first = self._block.network_address + number * ADDRESSES_EACH
         return Link(number, f"{self.prefix}{number:x}", str(first + 1), str(first + 2))
 
-    def give(self, link: Link) -> None:
+    def give(self, link: Link | Slirp) -> None:
+        if isinstance(link, Slirp):
+            return
         self._out -= 1
         heapq.heappush(self._returned, link.number)
+
+    def _slirp(self) -> Slirp:
+        why = why_not()
+        if why:
+            raise NatRefused(why)
+        with Netlink() as here:
+            own = here.addresses()
+        servers = Path("/etc/resolv.conf")
+        return slirp.slirp(
+            self._opened, sorted(own), servers.resolve() if servers.exists() else None
+        )
 
     async def close(self) -> None:
         """Take the rules away, if nobody has a link any more. The next take() makes them anew."""
@@ -161,26 +167,24 @@ class Rules:
     def text(self) -> str:
         """For `nft -f`: all of it or nothing comes into force, and an older table goes."""
         ours, theirs = f'iifname "{self.prefix}*"', f'oifname "{self.prefix}*"'
-        servers = _set(self.servers)
-        dns = [f"{ours} ip daddr {servers} {kind} dport 53 accept" for kind in ("udp", "tcp")]
-        dns = dns if self.servers else []
-        opened = [f"{ours} ip daddr {_set(self.opened)} accept"] if self.opened else []
+        dns = accept(ours, self.servers, port=53)
+        opened = accept(ours, self.opened)
         chains = {
             "input": [
                 "type filter hook input priority -10; policy accept;",
                 f"{ours} ct state established,related accept",
                 *dns,
-                *_refuse(ours),
+                *refuse(ours),
             ],
             "forward": [
                 "type filter hook forward priority -10; policy accept;",
                 f"{theirs} ct state established,related accept",
-                *_refuse(theirs),
-                *_refuse(f"{ours} meta nfproto ipv6"),
+                *refuse(theirs),
+                *refuse(f"{ours} meta nfproto ipv6"),
                 f"{ours} ip saddr != {self.block} drop",
                 *dns,
                 *opened,
-                *_refuse(f"{ours} ip daddr {_set(NEARBY)}"),
+                *refuse(f"{ours} ip daddr {_set(NEARBY)}"),
             ],
             "postrouting": [
                 "type nat hook postrouting priority 100; policy accept;",
@@ -199,7 +203,7 @@ def obstacle() -> tuple[str, str]:
     """Why this worker cannot have the network nat, and what helps; empty if it can, as far as one
     can see."""
     if os.geteuid() != 0:
-        return "the network nat needs Hearth to be root", "sudo hearth up"
+        return slirp.obstacle()
     if _nft_program() is None:
         return "the network nat needs nftables", "apt install nftables"
     if _read(_FORWARD) != "1":
@@ -246,14 +250,6 @@ def _servers(file: Path) -> tuple[str, ...]:
         if address.version == 4 and not address.is_loopback:
             found.append(str(address))
     return tuple(found)
-
-
-def _refuse(which: str) -> list[str]:
-    """At once: whoever connects learns of other refusals only when it tries again."""
-    return [
-        f"{which} meta l4proto tcp reject with tcp reset",
-        f"{which} reject with icmpx type admin-prohibited",
-    ]
 
 
 def _set(members: Sequence[str]) -> str:

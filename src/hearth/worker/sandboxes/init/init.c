@@ -236,8 +236,12 @@ __attribute__((noreturn)) static void keep(char **argv, char **env)
             continue;
         if (pid < 0)
             leave(0);
-        if (pid == runtime && status)
+        if (pid != runtime)
+            continue;
+        if (status)
             leave(status & 0x7f ? 126 : status >> 8 & 0xff);
+        /* From now on init alone holds the status pipe: its end is the container's. */
+        call(NR_close, 0, 0, 0, 0, 0);
     }
 }
 
