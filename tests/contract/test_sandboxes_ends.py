@@ -368,14 +368,13 @@ def test_the_cpu_cap_slows_a_program_down_and_comes_off_again(play: Play) -> Non
     async def scenario(scene: Scene) -> None:
         if not scene.capabilities.cpu_limit:
             pytest.skip(f"no CPU limit with {scene.backend.name} here")
+        scene.only_of_the_host("takes more CPU to start than this could tell apart")
         sandbox = await scene.sandbox()
         busy = "import time; end = time.monotonic() + 0.7\nwhile time.monotonic() < end: pass"
-        await run(sandbox, python("pass"))
-        start_s = sandbox.usage().cpu_s  # of one start; a kernel of its own takes as long as this
         sandbox.limit_cpu(177)  # a tenth of a CPU
         await run(sandbox, python(busy))
         capped_s = sandbox.usage().cpu_s
-        assert capped_s - 2 * start_s < 0.3
+        assert capped_s < 0.3
         sandbox.limit_cpu(None)
         burn = "import time\nwhile time.process_time() < 0.5: pass"
         await run(sandbox, python(burn))
