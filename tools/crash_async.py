@@ -59,9 +59,11 @@ class Disk:
             os.close(descriptor)
 
     def repair(self) -> None:
-        """What a boot does: the journal is replayed."""
+        """What a boot does: the journal is replayed, and the boot is another one, by which Hearth
+        knows that what it never fsyncs (unpacked code) may be broken."""
         self.unmount()
         self._mount()
+        (self.mounted / "state" / "code" / ".boot").unlink(missing_ok=True)
 
     def unmount(self) -> None:
         for _ in range(100):

@@ -245,6 +245,22 @@ def test_more_messages_than_one_pull_asks_for_all_come(play: Play) -> None:
     play(scenario)
 
 
+@pytest.mark.integration
+def test_a_queue_that_another_version_has_made_is_changed(server: EmbeddedServer) -> None:
+    async def run() -> None:
+        engine = await NatsEngine.connect(server.url, server.user, server.password)
+        try:
+            name = f"TEST-{secrets.token_hex(4)}"
+            before = await engine.queue(name)
+            await before.publish("new.a", b"1", "id")
+            after = await engine.queue(name, QueueKind(age_max_s=3_600.0, bytes_max=1 << 20))
+            assert await after.counts() == {"new.a": 1}
+        finally:
+            await engine.close()
+
+    asyncio.run(run())
+
+
 def test_a_queue_with_bounds_forgets_the_oldest() -> None:
     async def run() -> None:
         engine: Engine = MemoryEngine(VirtualClock())

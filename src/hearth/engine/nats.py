@@ -10,7 +10,7 @@ docs/decisions/0003-engine.md.
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Self
+from typing import Any, Self
 
 from nats.js import api
 from nats.js.errors import APIError, BadRequestError, NotFoundError
@@ -93,11 +93,18 @@ class NatsEngine:
             await self._connection.call(f"STREAM.CREATE.{stream}", config)
         except APIError as error:
             if error.err_code != STREAM_IS_DIFFERENT:
-                raise
-            await self._connection.call(f"STREAM.UPDATE.{stream}", config)
+                raise EngineUnavailable(f"queue {name} could not be made") from error
+            await self._update_queue(name, config)
         queue = NatsQueue(self._connection, self.publish, name)
         self._listeners.append(queue.doubt)
         return queue
+
+    async def _update_queue(self, name: str, config: dict[str, Any]) -> None:
+        """What another version of Hearth has made becomes what this one expects."""
+        try:
+            await self._connection.call(f"STREAM.UPDATE.{config['name']}", config)
+        except APIError as error:
+            raise EngineUnavailable(f"queue {name} could not be changed") from error
 
     async def probe(self) -> None:
         """Also writes to the streams that are under suspicion, past the gate."""

@@ -32,6 +32,9 @@ UNACKED_MAX: Final = 10_000
 MESSAGES_QUEUED_MAX: Final = 1_024
 STATUS: Final = "Status"
 
+# RuntimeError: uvloop's, where nats-py writes to a transport that has just been closed.
+UNTOLD = (EngineUnavailable, APIError, OSError, RuntimeError, nats.errors.Error)
+
 log = Log("engine")
 
 
@@ -68,7 +71,7 @@ class NatsTaken:
         """Not confirmed; while the connection is lost it is not said at all."""
         try:
             await self._message._client.publish(self._message.reply, what)  # noqa: SLF001
-        except (OSError, nats.errors.Error) as error:
+        except (OSError, RuntimeError, nats.errors.Error) as error:
             log.debug("not told to the engine", error=error)
 
 
@@ -111,7 +114,7 @@ class NatsConsumer:
                 await self._connection.call(f"CONSUMER.DELETE.{self._stream}.{self._name}")
         except NotFoundError:
             return
-        except (EngineUnavailable, APIError, OSError, nats.errors.Error) as error:
+        except UNTOLD as error:
             log.debug("consumer was not removed", name=self._name, error=error)
 
     def doubt(self) -> None:
@@ -130,7 +133,7 @@ class NatsConsumer:
             except TimeoutError:
                 self._asked = 0  # no heartbeat: the pull is lost
                 continue
-            except (EngineUnavailable, APIError, OSError, nats.errors.Error) as error:
+            except UNTOLD as error:
                 if self._connection.is_closed:
                     raise EngineUnavailable("the connection to the engine was closed") from error
                 log.debug("consumer cannot go on yet", name=self._name, error=error)

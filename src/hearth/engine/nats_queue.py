@@ -12,6 +12,7 @@ Sources: https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/A
 (schedules), .../ADR-42.md and https://docs.nats.io/nats-concepts/jetstream/consumers (pulls).
 """
 
+import asyncio
 import base64
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -34,6 +35,11 @@ from hearth.engine.nats_connection import Connection
 from hearth.engine.nats_consumer import NatsConsumer
 
 STREAM_PREFIX: Final = "Q_"
+WRITES_MAX: Final = 16
+"""Under way at a time. The server does them one after the other: enough that it never waits for
+us, and so few that a write which is not acknowledged within a second means something. With all of
+a flood under way, a slow disk looks like a dead one, and is given up when it is needed most."""
+
 MESSAGE_ID: Final = "Nats-Msg-Id"
 SCHEDULE: Final = "Nats-Schedule"
 SCHEDULE_TARGET: Final = "Nats-Schedule-Target"
@@ -51,6 +57,7 @@ class NatsQueue:
         self._stream = f"{STREAM_PREFIX}{name}"
         self._subjects = f"Q.{name}."
         self._consumers: set[NatsConsumer] = set()
+        self._slots = asyncio.Semaphore(WRITES_MAX)
 
     def doubt(self) -> None:
         for consumer in self._consumers:
@@ -59,8 +66,7 @@ class NatsQueue:
     async def publish(self, key: str, body: bytes, message_id: str) -> int:
         check_key(key)
         _check_body(body)
-        headers = {MESSAGE_ID: message_id}
-        return await self._publish(self._stream, f"{self._subjects}{key}", body, headers)
+        return await self._write(key, body, {MESSAGE_ID: message_id})
 
     async def schedule(
         self, key: str, body: bytes, message_id: str, *, due_ms: int, target: str
@@ -73,7 +79,11 @@ class NatsQueue:
             SCHEDULE: f"@at {_rfc3339(due_ms)}",
             SCHEDULE_TARGET: f"{self._subjects}{target}",
         }
-        return await self._publish(self._stream, f"{self._subjects}{key}", body, headers)
+        return await self._write(key, body, headers)
+
+    async def _write(self, key: str, body: bytes, headers: dict[str, str]) -> int:
+        async with self._slots:
+            return await self._publish(self._stream, f"{self._subjects}{key}", body, headers)
 
     @asynccontextmanager
     async def consume(self, name: str, prefix: str) -> AsyncIterator[Consumer]:

@@ -22,6 +22,7 @@ from hearth.model.events import AsyncEvent
 from hearth.model.ids import FunctionKey
 from hearth.model.invocations import InvokeCall
 
+PUBLISH_S_MAX: Final = 15.0
 MEASURE_S: Final = 1.0
 MEASURE_EMPTY_S: Final = 60.0
 """While they are less than half full."""
@@ -82,8 +83,9 @@ class Intake:
         if self._bytes > self._bytes_max // 2:
             self._half_full.set()
         try:
-            await self._publish(event, body)
-        except EngineUnavailable as error:
+            async with asyncio.timeout(PUBLISH_S_MAX):
+                await self._publish(event, body)
+        except (EngineUnavailable, TimeoutError) as error:
             log.warning("event not accepted", request=call.request, error=error)
             raise NotAccepted("The event could not be stored. Try again.") from error
         self._meter.received(key)
