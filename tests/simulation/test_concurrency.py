@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from fakes.invokes import function_key, function_version
+from fakes.invokes import function_key, function_version, invoke_call
 from fakes.worker import Habits
 from hearth.control.allocation import Status
 from hearth.counting.account import STARTS_BURST
@@ -171,3 +171,19 @@ def test_the_reason_names_the_reservation() -> None:
         await running
 
     play(scenario)
+
+
+def test_events_are_not_held_to_the_pace_of_synchronous_requests() -> None:
+    async def scenario(w: World) -> None:
+        w.counter.reserve(function_key("f"), 1)
+        for _ in range(50):
+            await w.invoker.invoke(invoke_call("f", is_event=True))
+
+        async def many() -> None:
+            for _ in range(50):
+                await w.invoke("f")
+
+        with pytest.raises(TooManyRequests):
+            await many()
+
+    play(scenario, habits=Habits(run_s=(0.001, 0.002)))

@@ -137,6 +137,11 @@ class Lease:
         pool = self.share.pool
         return None if pool.enter(self, now_s) else pool.refuse(now_s)
 
+    def is_for_event(self) -> None:
+        """It does not count against the pace: that is for synchronous requests. While it is
+        held."""
+        self.share.pool.refund_pace()
+
     def abandon(self) -> None:
         """Stop waiting, because nobody wants it any more. Only while it is waiting."""
         self.share.pool.stop_waiting(self)
@@ -228,6 +233,9 @@ class Pool:
         self.waiting.remove(lease)
         self._pace.refund()
         lease.state = LeaseState.RELEASED
+
+    def refund_pace(self) -> None:
+        self._pace.refund()
 
     def finish(self, lease: Lease, now_s: float) -> None:
         assert lease.state is LeaseState.HELD, lease.state

@@ -1,6 +1,7 @@
 """What did one attempt of an event come to? The front end's answer, as the retry policy sees it."""
 
 import json
+from dataclasses import replace
 from typing import Final
 
 from hearth.base.clock import Clock
@@ -74,7 +75,7 @@ class Attempts:
 
     async def _invoke(self, call: InvokeCall) -> Attempt:
         try:
-            result = await self._invoker.invoke(call)
+            result = await self._invoker.invoke(replace(call, is_event=True))
         except ServiceError as error:
             response = _refusal(error)
             if error.status in TRANSIENT_STATUSES or error.status >= 500:

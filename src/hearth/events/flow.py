@@ -59,6 +59,7 @@ class LaneWindow:
     __slots__ = (
         "_is_growing_fast",
         "_successes",
+        "completed",
         "paused_until_s",
         "refusals",
         "running",
@@ -68,6 +69,8 @@ class LaneWindow:
     def __init__(self) -> None:
         self.window = WINDOW_FIRST
         self.running = 0
+        self.completed = 0
+        """Runs that have ended so far."""
         self.paused_until_s = 0.0
         self.refusals = 0
         """In a row, while nothing ran: what pauses grow with."""
@@ -83,6 +86,7 @@ class LaneWindow:
     def ended(self) -> None:
         """One has run: what it used is free, and more may be there."""
         self.running -= 1
+        self.completed += 1
         self.paused_until_s = 0.0
         self.refusals = 0
         self._successes += 1
@@ -91,10 +95,13 @@ class LaneWindow:
             growth = self.window if self._is_growing_fast else 1
             self.window = min(self.window + growth, WINDOW_MAX)
 
-    def refused(self, now_s: float, wait_s: float) -> None:
-        """One was not run. If others run, the end of one of them is the time to try again."""
+    def refused(self, now_s: float, wait_s: float, began_after: int = -1) -> None:
+        """One was not run. If others run, the end of one of them is the time to try again; if one
+        has ended since this one began, when `began_after` were completed, that is now."""
         self.running -= 1
-        if not self.running:
+        if began_after not in (-1, self.completed):
+            wait_s = 0.0
+        elif not self.running:
             self.refusals += 1
         self.pause(now_s, wait_s)
 

@@ -143,7 +143,7 @@ class Lane:
             return
 
     async def _run(self, hand: Hand) -> None:
-        is_over = False
+        is_over, began_after = False, self._window.completed
         # Pauses grow while the function runs nothing, whichever of its events is refused.
         hand.event = replace(hand.event, throttles=self._window.refusals)
         try:
@@ -151,7 +151,7 @@ class Lane:
             if again is not None:
                 hand.event = again.event
                 self._row.appendleft(hand)
-                self._window.refused(self._now_s(), again.wait_s)
+                self._window.refused(self._now_s(), again.wait_s, began_after)
                 while len(self._row) > self._row_max:  # others have more use for the room
                     await self._crew.release(self._row.pop())
             else:

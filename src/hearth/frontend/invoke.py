@@ -114,6 +114,8 @@ class Invoker:
             await self._turns.wait(lease)
             leased_s = now_s()
         with Visit(lease, self._turns, self._sandboxes, now_s) as visit:
+            if call.is_event:
+                lease.is_for_event()
             if has_waited:  # time enough to be updated or deleted
                 function, arn = resolve(call, self._functions)
             reserved = self._sandboxes.take(function, provisioned=lease.is_provisioned)

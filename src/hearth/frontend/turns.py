@@ -31,6 +31,10 @@ class Lease(Protocol):
         """Nothing came back in time: answers what to raise, or None if it is held after all."""
         ...
 
+    def is_for_event(self) -> None:
+        """It does not count against a limit of synchronous requests a second."""
+        ...
+
     def abandon(self) -> None:
         """Stop waiting, because nobody wants it any more."""
         ...

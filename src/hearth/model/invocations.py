@@ -51,6 +51,8 @@ class InvokeCall:
     client_context: str | None = None
     """JSON text, already out of its base64."""
     log_tail: bool = False
+    is_event: bool = False
+    """Asynchronous: no limit of requests a second holds for it."""
     request: RequestId
     trace_id: str | None = None
     """The caller's X-Amzn-Trace-Id, if it sent one."""

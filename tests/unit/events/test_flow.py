@@ -62,6 +62,20 @@ def test_after_a_refusal_nothing_begins_until_the_pause_is_over_or_a_run_ends() 
     assert window.may_start(21.0)
 
 
+def test_a_refusal_that_comes_after_the_end_of_a_run_is_no_reason_to_pause() -> None:
+    window = LaneWindow()
+    window.started()
+    window.started()
+    window.ended()
+    window.refused(10.0, 8.0, began_after=0)
+    assert window.running == 0
+    assert window.may_start(10.0)
+    window.started()
+    window.refused(11.0, 8.0, began_after=1)
+    assert not window.may_start(11.0)
+    assert window.refusals == 1
+
+
 @given(st.lists(st.sampled_from(["start", "end", "refuse", "wait"]), max_size=200))
 def test_a_window_never_closes_for_good_and_never_runs_more_than_it_may(steps: list[str]) -> None:
     window, now_s = LaneWindow(), 0.0
