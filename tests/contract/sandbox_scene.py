@@ -183,8 +183,6 @@ def scene_player(request: pytest.FixtureRequest, tmp_path: Path) -> Play:
                     stems = STEMS if has_stems else 0
                     assert await backend.prepare(KIND, stems), "no zygote could be made"
                 await scenario(Scene(backend, capabilities, instance, tmp_path, has_stems))
-                if isinstance(backend, ZygoteBackend) and has_stems:
-                    assert backend.stems().failed == 0
             finally:
                 await backend.close()
         assert groups_of(instance) == []
