@@ -20,13 +20,14 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tools"))
 
 from hearth.engine.nats import NatsEngine
 from hearth.engine.server import EmbeddedServer
-from hearth.events.places import QUEUE_NAMES
+from hearth.events.places import PARTITIONS, QUEUE_NAMES, partition_of
+from hearth.model.ids import DEFAULT_ACCOUNT, DEFAULT_REGION, FunctionKey, FunctionName
 from storm import Accepted, Client, Hearth, ended, percentile, runs
 
 BODY = bytes(300)  # what an event with a small payload is in its queue
-FUNCTIONS = 8
 WINDOW = 64
 PROBES = 100
+WARM_UP_S = 2.0
 DISPATCHED = 2_000
 
 
@@ -68,10 +69,32 @@ async def engine_rates(folder: Path, seconds: float) -> tuple[float, float, floa
     return single, pipelined, acks
 
 
-async def accept_rate(hearth: Hearth, clients: int, seconds: float) -> float:
+def one_of_each_partition() -> list[str]:
+    """Names of functions whose events go to all streams, as the floor's do."""
+    found: dict[int, str] = {}
+    for number in range(10_000):
+        name = f"bench-{number}"
+        key = FunctionKey(DEFAULT_ACCOUNT, DEFAULT_REGION, FunctionName(name))
+        found.setdefault(partition_of(key), name)
+    assert len(found) == PARTITIONS
+    return list(found.values())
+
+
+async def busy_functions(hearth: Hearth, names: list[str], trace: Path) -> None:
+    """Functions that are busy for long, and whose events wait in lanes: nothing else is to do but
+    to accept more of them."""
+    await asyncio.gather(*(asyncio.to_thread(hearth.create, name, trace, 25.0) for name in names))
+    client = hearth.client()
+    for name in names:
+        client.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=1)
+    await accept_rate(hearth, names, WINDOW, WARM_UP_S)
+    await asyncio.sleep(WARM_UP_S)
+
+
+async def accept_rate(hearth: Hearth, names: list[str], clients: int, seconds: float) -> float:
     accepted = Accepted()
     connections = [
-        Client(hearth, f"bench-{number % FUNCTIONS}", accepted) for number in range(clients)
+        Client(hearth, names[number % len(names)], accepted) for number in range(clients)
     ]
     end_s = time.monotonic() + seconds
 
@@ -147,14 +170,10 @@ async def bench(folder: Path, seconds: float, turns: int) -> None:
             note("202 to start, idle, p50 ms", percentile(delays, 0.5) * 1000)
             note("202 to start, idle, p99 ms", percentile(delays, 0.99) * 1000)
             note("runs/s of a function that does nothing", await dispatch_rate(hearth, home))
-            for number in range(FUNCTIONS):  # accepted and left alone: the rate of the front door
-                name = f"bench-{number}"
-                await asyncio.to_thread(hearth.create, name, home / "none", 30.0)
-                hearth.client().put_function_concurrency(
-                    FunctionName=name, ReservedConcurrentExecutions=1
-                )
-            note("accepted/s, 1 client", await accept_rate(hearth, 1, seconds))
-            note("accepted/s, 64 clients", await accept_rate(hearth, 64, seconds))
+            names = one_of_each_partition()
+            await busy_functions(hearth, names, home / "none")
+            note("accepted/s, 1 client", await accept_rate(hearth, names, 1, seconds))
+            note("accepted/s, 64 clients", await accept_rate(hearth, names, WINDOW, seconds))
             await hearth.kill()
         print(f"turn {turn + 1}: " + ", ".join(f"{n} {r[-1]:.1f}" for n, r in rows.items()))
     print()
