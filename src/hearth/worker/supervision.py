@@ -193,6 +193,11 @@ def find_extensions(
     )
 
 
+def have_extensions(trees: Iterable[Path]) -> bool:
+    """Whether find_extensions would find any in these layers. Blocks."""
+    return bool(_names(trees))
+
+
 def _names(trees: Iterable[Path]) -> list[str]:
     """Of the files that show in `extensions` where these trees lie over one another."""
     shown: dict[str, bool] = {}

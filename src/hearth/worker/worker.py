@@ -35,7 +35,7 @@ from hearth.worker.sandboxes.contract import (
     SandboxSpec,
     ZygoteKind,
 )
-from hearth.worker.supervision import find_extensions
+from hearth.worker.supervision import find_extensions, have_extensions
 from hearth.worker.variables import Credentials, Place, common, extension_variables, variables
 
 log = Log("worker")
@@ -153,7 +153,9 @@ class Worker:
         except EntryPointInvalid as error:
             refusal = Failure("error", "Runtime.InvalidEntrypoint", str(error))
         asked = _wishes(self._tags_of(function))
-        kind = _kind(function, plan, asked)
+        # With extensions the first program is the one that starts them, and that is executed.
+        is_supervised = await asyncio.to_thread(have_extensions, layers) if layers else False
+        kind = None if is_supervised else _kind(function, plan, asked)
         spec = SandboxSpec(
             sandbox=sandbox,
             memory_mb=function.memory_mb,
