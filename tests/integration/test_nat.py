@@ -104,3 +104,8 @@ def test_the_rules_come_with_the_first_and_go_with_the_last(seen: Any) -> None:
     assert seen["rules before"] == ""
     assert "hearth_" in seen["rules"]
     assert seen["rules after"] == ""
+
+
+def test_what_a_killed_worker_leaves_is_cleared_by_the_next_start(seen: Any) -> None:
+    assert "hearth_" in seen["left behind"]
+    assert seen["cleared"] == ""

@@ -131,6 +131,11 @@ async def attempts(backend: BubblewrapBackend, directory: Path) -> dict[str, Any
     finally:
         await backend.close()
     found["rules after"] = rules()
+    if os.geteuid() == 0:
+        await Nat(directory.name, mark=directory / "mark").take()  # and is killed
+        found["left behind"] = rules()
+        await Nat(directory.name, mark=directory / "mark").clear_leftovers()
+        found["cleared"] = rules()
     return found
 
 
