@@ -277,6 +277,7 @@ async def _build(settings: Settings, surroundings: Surroundings, stack: AsyncExi
             s3,
             settings.endpoints,
             backend.refusal,
+            worker.snapshots,
         ),
         layers=Layers(documents, packages, clock, s3),
         logs=logs,

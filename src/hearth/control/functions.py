@@ -20,7 +20,13 @@ from hearth.control.aliases import Aliases
 from hearth.control.deliveries import S3, Deliveries
 from hearth.control.packages import Packages
 from hearth.control.pages import Page, page, page_of_groups
-from hearth.control.preparation import CREATING, CREATING_CODE, CodeCache, Preparation
+from hearth.control.preparation import (
+    CREATING,
+    CREATING_CODE,
+    CodeCache,
+    Preparation,
+    Snapshots,
+)
 from hearth.control.replica import Replica
 from hearth.control.requests import (
     CodeUsage,
@@ -36,6 +42,7 @@ from hearth.control.validation import (
     check_name,
     check_runtime,
     check_sizes,
+    check_snap_start,
     check_tags,
 )
 from hearth.control.versions import Forget, Versions, number_of
@@ -82,6 +89,8 @@ class Functions:
     """Where dead letters may go."""
     tags_refusal: Callable[[Mapping[str, str]], str] = _nothing_refused
     """Why a function may not have these tags; empty if it may."""
+    snapshots: Snapshots | None = None
+    """Who initialises what is published with SnapStart; without it, nobody does."""
     versions: Versions = field(init=False)
     aliases: Aliases = field(init=False)
     _store: FunctionStore = field(init=False)
@@ -96,7 +105,7 @@ class Functions:
         )
         self.aliases = Aliases(self._store, self.replica, self.ids, self.forget)
         self._preparation = Preparation(
-            self._store, self.replica, self.code_cache, self.jobs, self.ids
+            self._store, self.replica, self.code_cache, self.jobs, self.ids, self.snapshots
         )
 
     def resume(self) -> None:
@@ -110,6 +119,7 @@ class Functions:
         check_dead_letter(request.dead_letter_arn, self.endpoints)
         if not request.runtime or not request.handler:
             raise InvalidParameterValue(NO_RUNTIME)
+        check_snap_start(request.runtime, request.tmp_mb, request.snap_start)
         if request.package is None:
             raise InvalidParameterValue(NO_CODE)
         if await self._store.read(request.key) is not None:
@@ -134,6 +144,7 @@ class Functions:
             layers=request.layers,
             dead_letter_arn=request.dead_letter_arn or None,
             logging=request.logging,
+            snap_start=request.snap_start,
             state=State.PENDING,
             state_reason=CREATING,
             state_reason_code=CREATING_CODE,
@@ -288,6 +299,7 @@ def _with_configuration(function: FunctionVersion, request: UpdateConfiguration)
             "tmp_mb",
             "environment",
             "layers",
+            "snap_start",
         )
         if (value := getattr(request, name)) is not None
     }
@@ -297,4 +309,6 @@ def _with_configuration(function: FunctionVersion, request: UpdateConfiguration)
         changed["environment_given"] = True
     if request.dead_letter_arn is not None:
         changed["dead_letter_arn"] = request.dead_letter_arn or None
-    return replace(function, **changed)
+    after = replace(function, **changed)
+    check_snap_start(after.runtime, after.tmp_mb, after.snap_start)
+    return after

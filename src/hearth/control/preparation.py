@@ -20,7 +20,9 @@ from hearth.base.log import Log
 from hearth.control.replica import Replica
 from hearth.control.store import Decision, FunctionStore
 from hearth.model.errors import (
+    InitFailed,
     InternalFailure,
+    InvalidRuntime,
     InvalidZipFile,
     ResourceConflict,
     ResourceNotFound,
@@ -46,6 +48,14 @@ class CodeCache(Protocol):
         ...
 
 
+class Snapshots(Protocol):
+    """What this room needs of the worker's snapshots."""
+
+    async def take(self, function: FunctionVersion, /) -> object:
+        """Return when the version is initialised. Raises ServiceError."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """Why code could not be made ready: a reason code of AWS's, and a sentence."""
@@ -68,12 +78,14 @@ class Preparation:
         code_cache: CodeCache,
         jobs: Jobs,
         ids: Callable[[], str],
+        snapshots: Snapshots | None = None,
     ) -> None:
         self._store = store
         self._replica = replica
         self._code_cache = code_cache
         self._jobs = jobs
         self._ids = ids
+        self._snapshots = snapshots
         self._at_work: set[tuple[FunctionKey, str]] = set()
         replica.on_change(lambda _old, new: self._look_at(new))
         replica.on_qualified(lambda latest, number: self._look_at_qualified(latest.key, number))
@@ -108,8 +120,14 @@ class Preparation:
         try:
             for sha256 in (function.code.sha256, *(layer.sha256 for layer in function.layers)):
                 await self._code_cache.prepare(sha256, function.runtime)
+            if function.has_snapshot and self._snapshots is not None:
+                await self._snapshots.take(function)
         except InvalidZipFile as error:
             return Failure("InvalidZipFileException", error.message)
+        except InitFailed as error:
+            return Failure("FunctionError", error.message)
+        except InvalidRuntime as error:
+            return Failure("InvalidRuntime", error.message)
         except Exception as error:  # noqa: BLE001 - whatever it was, nobody else would tell
             log.error("code could not be prepared", function=function.arn, error=error)
             return Failure("InternalError", "The code could not be prepared to run.")

@@ -77,6 +77,7 @@ class _Record(msgspec.Struct, kw_only=True):
     layers: tuple[LayerUse, ...] = ()
     dead_letter_arn: str | None = None
     logging: LogSettings = LogSettings()
+    snap_start: bool = False
     state: State
     state_reason: str | None = None
     state_reason_code: str | None = None
@@ -231,6 +232,7 @@ def _members(function: FunctionVersion) -> dict[str, Any]:
         "layers": function.layers,
         "dead_letter_arn": function.dead_letter_arn,
         "logging": function.logging,
+        "snap_start": function.snap_start,
         "state": function.state,
         "state_reason": function.state_reason,
         "state_reason_code": function.state_reason_code,
@@ -264,6 +266,7 @@ def _version(record: _Record) -> FunctionVersion:
         layers=record.layers,
         dead_letter_arn=record.dead_letter_arn,
         logging=record.logging,
+        snap_start=record.snap_start,
         state=record.state,
         state_reason=record.state_reason,
         state_reason_code=record.state_reason_code,

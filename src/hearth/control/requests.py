@@ -38,6 +38,7 @@ class CreateFunction:
     layers: tuple[LayerUse, ...] = ()
     dead_letter_arn: str | None = None
     logging: LogSettings = field(default_factory=LogSettings)
+    snap_start: bool = False
     publish: bool = False
     """Make it version 1 too."""
 
@@ -73,6 +74,7 @@ class UpdateConfiguration:
     """Empty: none any more."""
     logging: Callable[[LogSettings], LogSettings] | None = None
     """What becomes of the settings that are there."""
+    snap_start: bool | None = None
     revision_id: str | None = None
 
 

@@ -5,6 +5,7 @@ kind may have (32,768 MB and 5,400 s are for managed instances), so the quotas a
 Texts: recorded answers of CreateFunction and UpdateFunctionConfiguration.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -35,6 +36,9 @@ RUNTIMES: Final = frozenset(_ENUM.split(", ")) | {
     "ruby4.0",
 }
 """What a function may be created with; which of them this machine can run is another question."""
+
+_SNAP_START_FROM: Final = {"python3.": 12, "java": 11, "dotnet": 8}
+"""The first version of each family that has SnapStart."""
 
 RETIRED_RUNTIMES: Final = frozenset(
     {
@@ -173,3 +177,20 @@ def check_dead_letter(arn: str | None, endpoints: Endpoints) -> None:
 def check_tags(tags: Mapping[str, str]) -> None:
     if len(tags) > TAGS_MAX:
         raise InvalidParameterValue("Number of tags exceeds resource tag limit.")
+
+
+def check_snap_start(runtime: str, tmp_mb: int, snap_start: bool) -> None:
+    """SnapStart is for some runtimes only, and for the default size of /tmp.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/snapstart.html; the first text as users quote it.
+    """
+    if not snap_start:
+        return
+    family = re.match(r"(python3\.|java|dotnet)(\d+)", runtime)
+    if family is None or int(family[2]) < _SNAP_START_FROM[family[1]]:
+        raise InvalidParameterValue(f"{runtime} is not supported for SnapStart enabled functions.")
+    if tmp_mb > limits.TMP_MB_DEFAULT:
+        raise InvalidParameterValue(
+            "SnapStart enabled functions cannot have ephemeral storage of more than "
+            f"{limits.TMP_MB_DEFAULT} MB."
+        )

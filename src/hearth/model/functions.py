@@ -38,6 +38,7 @@ class Initialization(StrEnum):
 
     ON_DEMAND = "on-demand"
     PROVISIONED = "provisioned-concurrency"
+    SNAP_START = "snap-start"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +74,8 @@ class FunctionVersion:
     """The queue or topic that gets events whose attempts have all failed. Versions have that of
     $LATEST at their time, but it is that of $LATEST now that counts, for all of them."""
     logging: LogSettings = field(default_factory=LogSettings)
+    snap_start: bool = False
+    """SnapStart, ApplyOn PublishedVersions: a published version is initialised beforehand."""
     state: State = State.PENDING
     state_reason: str | None = None
     state_reason_code: str | None = None
@@ -98,9 +101,14 @@ class FunctionVersion:
         return self.key.arn(self.version)
 
     @property
+    def has_snapshot(self) -> bool:
+        """Whether its environments begin with what was initialised when it was published."""
+        return self.snap_start and self.version != LATEST
+
+    @property
     def init_timeout_s(self) -> float:
         """How long the Init phase of an environment may take."""
-        if self.initialization is Initialization.PROVISIONED:
+        if self.initialization is not Initialization.ON_DEMAND:
             return max(limits.PROVISIONED_INIT_TIMEOUT_S_MIN, float(self.timeout_s))
         return limits.INIT_TIMEOUT_S
 

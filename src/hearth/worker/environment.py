@@ -23,7 +23,7 @@ from collections.abc import Callable, Sequence
 from hearth.base.clock import Clock
 from hearth.base.jobs import Jobs
 from hearth.model.errors import InternalFailure
-from hearth.model.functions import FunctionVersion
+from hearth.model.functions import FunctionVersion, Initialization
 from hearth.model.invocations import Invocation, InvokeResult, ResponseSource
 from hearth.worker import report
 from hearth.worker.journal import Journal, LogSink
@@ -43,6 +43,8 @@ from hearth.worker.sandboxes.contract import Sandbox
 from hearth.worker.system_lines import lines_of
 
 __all__ = ["ExecutionEnvironment", "Launch", "LogSink"]
+
+_WAITS = frozenset({RuntimeState.READY, RuntimeState.RESTORE_READY})
 
 
 class ExecutionEnvironment:
@@ -91,6 +93,20 @@ class ExecutionEnvironment:
         """The Init phase. Raises SandboxFailed if the sandbox itself could not be started; a
         function whose init fails is no error here, but told to its first invoke."""
         await self._init.first()
+        await self._init.restore()
+
+    async def take_snapshot(self) -> None:
+        """start() without its end: the runtime waits before it is restored, if it can."""
+        await self._init.first()
+
+    async def restore(self) -> None:
+        """The end of start(), after take_snapshot()."""
+        await self._init.restore()
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it was initialised and has not been used: what restore() is for."""
+        return self.invokes == 0 and (self._init.waits or self.lifecycle.state is State.READY)
 
     async def run(self, invocation: Invocation, released: Callable[[bool], None]) -> InvokeResult:
         """Run one invoke; the environment must be idle.
@@ -155,7 +171,7 @@ class ExecutionEnvironment:
 
     def extension_ready(self) -> None:
         program = self._core.program
-        if program is None or program.api.state is not RuntimeState.READY:
+        if program is None or program.api.state not in _WAITS:
             return
         if self._init.is_going_on:
             if program.extensions.are_ready:
@@ -164,6 +180,21 @@ class ExecutionEnvironment:
             self._invokes.finish(None)
 
     def runtime_init_failed(self, payload: bytes, error_type: str) -> None:
+        self._init.conclude(Failure("error", error_type, "", posted=payload))
+
+    def runtime_may_wait(self) -> bool:
+        return self.function.initialization is Initialization.SNAP_START
+
+    def runtime_waits(self) -> None:
+        program = self._core.program
+        if program is None or not self._init.is_going_on:
+            return
+        program.extensions.close_registration()
+        self._init.runtime_is_ready()
+        if program.extensions.are_ready:
+            self._init.conclude(None)
+
+    def runtime_restore_failed(self, payload: bytes, error_type: str) -> None:
         self._init.conclude(Failure("error", error_type, "", posted=payload))
 
     def runtime_responded(self, payload: bytes) -> None:

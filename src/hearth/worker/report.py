@@ -153,6 +153,11 @@ def init_report_line(init_s: float, phase: str, failure: Failure | None) -> str:
     return line if failure is None else line + _status(failure)
 
 
+def restore_report_line(restore_s: float, failure: Failure | None) -> str:
+    line = f"RESTORE_REPORT Restore Duration: {restore_s * 1000:.2f} ms\t"
+    return line if failure is None else line + _status(failure)
+
+
 def billed_ms(duration_s: float, init_s: float | None) -> int:
     """Init is billed since August 2025, so it is part of this where there was one."""
     # Of what is shown, or a 20.00 ms that is a hair longer would be billed as 21.
@@ -167,6 +172,7 @@ def report_line(
     memory_used_mb: int,
     init_s: float | None,
     failure: Failure | None,
+    restore_s: float | None = None,
 ) -> str:
     line = (
         f"REPORT RequestId: {request}\tDuration: {duration_s * 1000:.2f} ms\t"
@@ -175,6 +181,10 @@ def report_line(
     )
     if init_s is not None:
         line += f"Init Duration: {init_s * 1000:.2f} ms\t"
+    if restore_s is not None:
+        billed = math.ceil(restore_s * 1000)
+        line += f"Restore Duration: {restore_s * 1000:.2f} ms\t"
+        line += f"Billed Restore Duration: {billed} ms\t"
     if failure is not None:
         line += _status(failure)
     return line

@@ -15,6 +15,7 @@ class Figures(NamedTuple):
     duration_s: float
     memory_used_mb: int
     init_s: float | None
+    restore_s: float | None = None
 
 
 @dataclass(slots=True)

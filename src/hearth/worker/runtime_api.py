@@ -3,6 +3,8 @@
     STARTED --next--> READY --(event)--> RUNNING --response|error--> RESPONDED --next--> READY
     RUNNING --response, streaming--> STREAMING --its end--> RESPONDED
     STARTED --init/error--> INIT_FAILED
+    STARTED --restore/next--> RESTORE_READY --(restore)--> RESTORING --next--> READY
+    RESTORING --restore/error--> RESTORE_FAILED                        (SnapStart only)
 
 One object per running program; it speaks HTTP through `base.http1` on the socket that listens
 inside the sandbox, and tells the environment what happened through `RuntimeEvents`, synchronously.
@@ -31,6 +33,8 @@ ROOT: Final = "/2018-06-01/runtime/"
 _INVOCATION: Final = ROOT + "invocation/"
 _NEXT: Final = _INVOCATION + "next"
 _INIT_ERROR: Final = ROOT + "init/error"
+_RESTORE_NEXT: Final = ROOT + "restore/next"
+_RESTORE_ERROR: Final = ROOT + "restore/error"
 _ERROR_TYPE_HEADER: Final = "lambda-runtime-function-error-type"
 _ERROR_BODY_TRAILER: Final = "lambda-runtime-function-error-body"
 _MODE_HEADER: Final = "lambda-runtime-function-response-mode"
@@ -46,6 +50,9 @@ class RuntimeState(StrEnum):
     STREAMING = "StreamingInvocationResponse"
     RESPONDED = "InvocationResponse"
     INIT_FAILED = "InitError"
+    RESTORE_READY = "RestoreReady"
+    RESTORING = "Restoring"
+    RESTORE_FAILED = "RestoreError"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +89,16 @@ class RuntimeEvents(Protocol):
     def runtime_stream_broken(self) -> None: ...
 
     def runtime_init_failed(self, payload: bytes, error_type: str) -> None: ...
+
+    def runtime_may_wait(self) -> bool:
+        """Whether this is an environment of SnapStart: others have no `restore`."""
+        ...
+
+    def runtime_waits(self) -> None:
+        """The init is over, and the runtime waits to be restored."""
+        ...
+
+    def runtime_restore_failed(self, payload: bytes, error_type: str) -> None: ...
 
 
 Others = Callable[[HttpRequest, Responder], None]
@@ -124,6 +141,10 @@ class RuntimeApi:
             self._init_error(request, responder)
         elif target in {"/2018-06-01/ping", "/ping"} and request.method == "GET":
             responder.send(200, (("Content-Type", "text/plain"),), b"pong")
+        elif target == _RESTORE_NEXT and request.method == "GET":
+            self._restore_next(request, responder)
+        elif target == _RESTORE_ERROR and request.method == "POST":
+            self._restore_error(request, responder)
         else:
             self._others(request, responder)
 
@@ -137,7 +158,7 @@ class RuntimeApi:
 
     def _next(self, responder: Responder) -> None:
         match self.state:
-            case RuntimeState.STARTED | RuntimeState.RESPONDED:
+            case RuntimeState.STARTED | RuntimeState.RESPONDED | RuntimeState.RESTORING:
                 self.state = RuntimeState.READY
                 self._waiting = responder
                 self._events.runtime_ready()
@@ -228,6 +249,37 @@ class RuntimeApi:
         responder.send(202, JSON, ACCEPTED)
         error_type = error_type_of(request.headers.get(_ERROR_TYPE_HEADER, ""), "Runtime.Unknown")
         self._events.runtime_init_failed(request.body, error_type)
+
+    # -- restore -----------------------------------------------------------------------------
+
+    def restore(self) -> None:
+        """Let the runtime go on, which is RESTORE_READY: it waits in `restore/next`."""
+        assert self.state is RuntimeState.RESTORE_READY, self.state
+        self.state = RuntimeState.RESTORING
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting.send(200, JSON, b"")
+
+    def _restore_next(self, request: HttpRequest, responder: Responder) -> None:
+        if not self._events.runtime_may_wait():
+            self._others(request, responder)
+            return
+        if self.state not in {RuntimeState.STARTED, RuntimeState.RESTORE_READY}:
+            self._refuse_transition(responder, "RestoreReady")
+            return
+        was, self.state = self.state, RuntimeState.RESTORE_READY
+        self._waiting = responder
+        if was is RuntimeState.STARTED:
+            self._events.runtime_waits()
+
+    def _restore_error(self, request: HttpRequest, responder: Responder) -> None:
+        if self.state is not RuntimeState.RESTORING:
+            self._refuse_transition(responder, "RestoreError")
+            return
+        self.state = RuntimeState.RESTORE_FAILED
+        responder.send(202, JSON, ACCEPTED)
+        error_type = error_type_of(request.headers.get(_ERROR_TYPE_HEADER, ""), "Runtime.Unknown")
+        self._events.runtime_restore_failed(request.body, error_type)
 
     def _refuse_transition(self, responder: Responder, after: str) -> None:
         message = (

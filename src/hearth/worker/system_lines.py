@@ -47,7 +47,14 @@ class SystemLines(Protocol):
         memory_used_mb: int,
         init_s: float | None,
         failure: Failure | None,
+        restore_s: float | None = None,
     ) -> str: ...
+
+    def restore_start(self, text: str) -> str:
+        """`text` as init_start() has it."""
+        ...
+
+    def restore_report(self, restore_s: float, failure: Failure | None) -> str: ...
 
     def extension(self, extension: Extension) -> str: ...
 
@@ -92,6 +99,7 @@ class TextLines:
         memory_used_mb: int,
         init_s: float | None,
         failure: Failure | None,
+        restore_s: float | None = None,
     ) -> str:
         return report.report_line(
             request,
@@ -100,7 +108,14 @@ class TextLines:
             memory_used_mb=memory_used_mb,
             init_s=init_s,
             failure=failure,
+            restore_s=restore_s,
         )
+
+    def restore_start(self, text: str) -> str:
+        return text.replace("INIT_START", "RESTORE_START", 1)
+
+    def restore_report(self, restore_s: float, failure: Failure | None) -> str:
+        return report.restore_report_line(restore_s, failure)
 
     def extension(self, extension: Extension) -> str:
         return report.extension_line(
@@ -124,12 +139,12 @@ class JsonLines:
 
     def init_start(self, text: str) -> str:
         function = self._function
-        runtime, _, arn = text.removeprefix("INIT_START Runtime Version: ").partition("\t")
+        runtime, arn = _runtime_of(text)
         record = {
             "initializationType": str(function.initialization),
             "phase": "init",
             "runtimeVersion": runtime,
-            "runtimeVersionArn": arn.removeprefix("Runtime Version ARN: "),
+            "runtimeVersionArn": arn,
             "functionName": function.key.name,
             "functionVersion": function.version,
         }
@@ -160,6 +175,7 @@ class JsonLines:
         memory_used_mb: int,
         init_s: float | None,
         failure: Failure | None,
+        restore_s: float | None = None,
     ) -> str:
         metrics: dict[str, Any] = {
             "durationMs": _ms(duration_s),
@@ -169,8 +185,26 @@ class JsonLines:
         }
         if init_s is not None:
             metrics["initDurationMs"] = _ms(init_s)
+        if restore_s is not None:
+            metrics["restoreDurationMs"] = _ms(restore_s)
+            metrics["billedRestoreDurationMs"] = math.ceil(_ms(restore_s))
         record = {"requestId": request, "metrics": metrics, **_ending(failure)}
         return self._line("INFO" if failure is None else "WARN", "platform.report", record)
+
+    def restore_start(self, text: str) -> str:
+        runtime, arn = _runtime_of(text)
+        record = {
+            "functionName": self._function.key.name,
+            "functionVersion": self._function.version,
+            "runtimeVersion": runtime,
+            "runtimeVersionArn": arn,
+        }
+        return self._line("INFO", "platform.restoreStart", record)
+
+    def restore_report(self, restore_s: float, failure: Failure | None) -> str:
+        record = {**_ending(failure), "metrics": {"durationMs": _ms(restore_s)}}
+        level = "INFO" if failure is None else "WARN"
+        return self._line(level, "platform.restoreReport", record)
 
     def extension(self, extension: Extension) -> str:
         failed = extension.error_type is not None
@@ -189,6 +223,11 @@ class JsonLines:
             return ""
         line = {"time": _time(self._clock.utc()), "type": type_, "record": record}
         return msgspec.json.encode(line).decode()
+
+
+def _runtime_of(text: str) -> tuple[str, str]:
+    runtime, _, arn = text.removeprefix("INIT_START Runtime Version: ").partition("\t")
+    return runtime, arn.removeprefix("Runtime Version ARN: ")
 
 
 def _ending(failure: Failure | None) -> dict[str, str]:

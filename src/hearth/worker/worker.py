@@ -35,6 +35,7 @@ from hearth.worker.sandboxes.contract import (
     SandboxSpec,
     ZygoteKind,
 )
+from hearth.worker.snapshots import Snapshots
 from hearth.worker.supervision import find_extensions, have_extensions
 from hearth.worker.variables import Credentials, Place, common, extension_variables, variables
 
@@ -116,6 +117,7 @@ class Worker:
         self.invokes = 0
         self._environments: dict[SandboxId, ExecutionEnvironment] = {}
         self._starting: dict[SandboxId, int] = {}
+        self.snapshots = Snapshots(self._snapshot, clock, jobs)
 
     async def start_sandbox(self, sandbox: SandboxId, function: FunctionVersion) -> None:
         """Make an environment and run its Init phase. A function whose init fails has an
@@ -126,9 +128,9 @@ class Worker:
         """
         self._starting[sandbox] = function.memory_mb
         try:
-            environment = await self._make(sandbox, function)
+            environment = await self._made(sandbox, function)
             try:
-                await environment.start()
+                await environment.restore()
                 if function.initialization is Initialization.PROVISIONED:
                     _check_initialised(environment)
             except BaseException:
@@ -142,6 +144,26 @@ class Worker:
             raise InternalFailure("The execution environment could not be started.") from error
         finally:
             del self._starting[sandbox]
+
+    async def _made(self, sandbox: SandboxId, function: FunctionVersion) -> ExecutionEnvironment:
+        """An environment whose init is over, unless it only waits to be restored."""
+        if function.has_snapshot and function.initialization is Initialization.ON_DEMAND:
+            function = replace(function, initialization=Initialization.SNAP_START)
+            waiting = self.snapshots.adopt(function)
+            self.snapshots.take_another(function)
+            if waiting is not None:
+                return waiting
+        environment = await self._make(sandbox, function)
+        try:
+            await environment.take_snapshot()
+        except BaseException:
+            await environment.stop()
+            raise
+        return environment
+
+    async def _snapshot(self, function: FunctionVersion) -> ExecutionEnvironment:
+        function = replace(function, initialization=Initialization.SNAP_START)
+        return await self._make(SandboxId(secrets.token_hex(8)), function)
 
     async def _make(self, sandbox: SandboxId, function: FunctionVersion) -> ExecutionEnvironment:
         code = await self._code.prepare(function.code.sha256, function.runtime)
@@ -214,6 +236,7 @@ class Worker:
 
     async def stop_all(self) -> None:
         """All at once: each may take two seconds, if it has extensions that do."""
+        await self.snapshots.stop_all()
         sandboxes = list(self._environments)
         ends = await asyncio.gather(
             *(self.stop_sandbox(sandbox) for sandbox in sandboxes), return_exceptions=True
@@ -230,6 +253,7 @@ class Worker:
     async def freeze_idle(self, idle_s: float) -> None:
         """Freeze those that have been idle for so long. Called now and then; others have their turn
         between any two, since the kernel takes up to half a millisecond for each."""
+        await self.snapshots.end_idle()
         since_s = self._clock.monotonic_s() - idle_s
         for environment in list(self._environments.values()):
             if environment.freeze_if_idle(since_s):
@@ -240,8 +264,8 @@ class Worker:
         return WorkerLoad(
             memory_mb=self._capacity.memory_mb,
             available_mb=self._capacity.available_mb(),
-            committed_mb=committed + sum(self._starting.values()),
-            sandboxes=len(self._environments) + len(self._starting),
+            committed_mb=committed + sum(self._starting.values()) + self.snapshots.committed_mb,
+            sandboxes=len(self._environments) + len(self._starting) + len(self.snapshots),
             starting=len(self._starting),
             starting_max=self._capacity.starting_max,
             cpu_count=self._capacity.cpu_count,

@@ -21,7 +21,6 @@ from hearth.model.errors import InvalidParameterValue
         ("PublishTo", "LATEST_PUBLISHED"),
         ("PackageType", "Image"),
         ("TracingConfig", {"Mode": "Active"}),
-        ("SnapStart", {"ApplyOn": "PublishedVersions"}),
         ("DurableConfig", {}),
         ("TenancyConfig", {"TenantIsolationMode": "PER_TENANT"}),
         ("CapacityProviderConfig", {"LambdaManagedInstancesCapacityProviderConfig": {}}),

@@ -45,6 +45,7 @@ FUNCTION = FunctionVersion(
     environment={"A": "1"},
     environment_given=True,
     tags={"t": "v"},
+    snap_start=True,
     layers=(LayerUse(arn="a:1", sha256="b" * 64, size_bytes=3, unzipped_bytes=4),),
     dead_letter_arn="arn:aws:sqs:eu-central-1:123456789012:q",
     state=State.FAILED,

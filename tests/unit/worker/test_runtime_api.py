@@ -43,6 +43,7 @@ class Told:
 
     def __init__(self) -> None:
         self.events: list[tuple[str, ...]] = []
+        self.has_restore = False
 
     def runtime_ready(self) -> None:
         self.events.append(("ready",))
@@ -64,6 +65,15 @@ class Told:
 
     def runtime_stream_broken(self) -> None:
         self.events.append(("broken",))
+
+    def runtime_may_wait(self) -> bool:
+        return self.has_restore
+
+    def runtime_waits(self) -> None:
+        self.events.append(("waits",))
+
+    def runtime_restore_failed(self, payload: bytes, error_type: str) -> None:
+        self.events.append(("restore failed", payload.decode(), error_type))
 
     def runtime_init_failed(self, payload: bytes, error_type: str) -> None:
         self.events.append(("init failed", payload.decode(), error_type))
@@ -247,3 +257,39 @@ def test_no_order_of_calls_answers_one_invoke_twice(calls: list[tuple[str, str] 
             delivered += 1
         answered = sum(e[0] in {"responded", "failed"} for e in scene.told.events)
         assert answered <= delivered
+
+
+RESTORE = ("GET", "/2018-06-01/runtime/restore/next")
+
+
+def test_a_runtime_waits_to_be_restored_and_then_asks_for_its_first_event() -> None:
+    scene = Scene()
+    scene.told.has_restore = True
+    waiting = scene.call(*RESTORE)
+    assert waiting.status == 0 or not waiting.headers, "held until it is restored"
+    assert scene.told.events == [("waits",)]
+    assert scene.api.state is RuntimeState.RESTORE_READY
+    assert scene.call(*NEXT).error_type == "InvalidStateTransition"
+    scene.api.restore()
+    assert waiting.status == 200
+    scene.call(*NEXT)
+    assert scene.told.events == [("waits",), ("ready",)]
+
+
+def test_hooks_after_a_restore_may_fail_once() -> None:
+    scene = Scene()
+    scene.told.has_restore = True
+    assert scene.post("restore/error").error_type == "InvalidStateTransition"
+    scene.call(*RESTORE)
+    scene.api.restore()
+    headers = {"lambda-runtime-function-error-type": "Runtime.AfterRestoreError"}
+    assert scene.post("restore/error", b'"why"', headers=headers).status == 202
+    assert scene.told.events[-1] == ("restore failed", '"why"', "Runtime.AfterRestoreError")
+    assert scene.post("restore/error").error_type == "InvalidStateTransition"
+    assert scene.call(*NEXT).error_type == "InvalidStateTransition"
+
+
+def test_there_is_no_restore_without_snapstart() -> None:
+    scene = Scene()
+    assert scene.call(*RESTORE).status == 404
+    assert scene.api.state is RuntimeState.STARTED

@@ -118,6 +118,7 @@ class _Handlers:
                 layers=self._uses(request, key) or (),
                 dead_letter_arn=_dead_letter_arn(members),
                 logging=new_settings(members),
+                snap_start=bool(_snap_start(members)),
                 publish=bool(members.get("Publish")),
             )
         )
@@ -207,6 +208,7 @@ class _Handlers:
                 layers=self._uses(request, key),
                 dead_letter_arn=_dead_letter_arn(members),
                 logging=changed_settings(members),
+                snap_start=_snap_start(members),
                 revision_id=members.get("RevisionId"),
             )
         )
@@ -276,7 +278,10 @@ def configured(function: FunctionVersion, qualifier: str | None) -> dict[str, An
         "PackageType": "Zip",
         "Architectures": [str(function.architecture)],
         "EphemeralStorage": {"Size": function.tmp_mb},
-        "SnapStart": {"ApplyOn": "None", "OptimizationStatus": "Off"},
+        "SnapStart": {
+            "ApplyOn": "PublishedVersions" if function.snap_start else "None",
+            "OptimizationStatus": "On" if function.has_snapshot else "Off",
+        },
         "LoggingConfig": described(function.logging, function.key.name),
     }
     if function.layers:
@@ -312,6 +317,12 @@ def _dead_letter_arn(members: Members) -> str | None:
         return None
     arn: str = config.get("TargetArn") or ""
     return arn
+
+
+def _snap_start(members: Members) -> bool | None:
+    """None where nothing was said."""
+    settings = members.get("SnapStart")
+    return None if not settings else settings.get("ApplyOn") == "PublishedVersions"
 
 
 def _tmp_mb(members: Members) -> int | None:

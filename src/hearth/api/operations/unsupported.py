@@ -46,7 +46,6 @@ _DEFAULTS: Final[Mapping[str, _IsDefault]] = {
     "PublishTo": _never,
     "RuntimeConfig": _never,
     "S3ObjectStorageMode": _equals("COPY"),
-    "SnapStart": _is(ApplyOn="None"),
     "SourceKMSKeyArn": _empty,
     "TenancyConfig": _never,
     "TracingConfig": _is(Mode="PassThrough"),

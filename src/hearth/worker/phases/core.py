@@ -47,6 +47,8 @@ class Core:
     """Its time stands still; see stillness.py."""
     init_s: float | None = None
     """What the Init phase took, until it is reported."""
+    restore_s: float | None = None
+    """The same of a restore."""
 
     def fire(self, event: Event) -> None:
         self.lifecycle.fire(event, self.clock.monotonic_s())

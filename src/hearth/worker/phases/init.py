@@ -5,6 +5,7 @@ A failed Init phase is no error of the environment's start: the first invoke tri
 """
 
 import asyncio
+from typing import Final
 
 from hearth.base.log import Log
 from hearth.model.functions import Initialization
@@ -21,6 +22,9 @@ from hearth.worker.runtime_api import RuntimeState
 from hearth.worker.sandboxes.contract import SandboxFailed
 
 log = Log("environment")
+
+RESTORE_S_MAX: Final = 10.0
+"""https://docs.aws.amazon.com/lambda/latest/dg/snapstart-runtime-hooks.html"""
 
 
 class InitPhase:
@@ -55,7 +59,9 @@ class InitPhase:
         if core.lifecycle.state is not State.STARTING:
             return  # stopped meanwhile
         self._conclude("init", took_s, failure)
-        if failure is None:
+        if failure is None and self.waits:
+            core.journal.flush()
+        elif failure is None:
             core.init_s = took_s
             if core.function.initialization is Initialization.PROVISIONED:
                 core.journal.note(core.lines.init_report(took_s, "init", None))
@@ -68,6 +74,57 @@ class InitPhase:
             if core.lifecycle.may(Event.RESET):
                 core.fire(Event.RESET)
         core.journal.flush()
+
+    @property
+    def waits(self) -> bool:
+        """Whether the runtime waits to be restored."""
+        return self._core.lifecycle.state is State.STARTING and self._is_restore_ready
+
+    @property
+    def _is_restore_ready(self) -> bool:
+        program = self._core.program
+        return program is not None and program.api.state is RuntimeState.RESTORE_READY
+
+    async def restore(self) -> None:
+        """Let a runtime that waits go on, until it asks for its first event. Else do nothing."""
+        if not self.waits:
+            return
+        core = self._core
+        began_s = core.clock.monotonic_s()
+        failure = await self._restored()
+        took_s = core.clock.monotonic_s() - began_s
+        if core.lifecycle.state is not State.STARTING:
+            return  # stopped meanwhile
+        if failure is None:
+            core.restore_s = took_s
+            core.sandbox.limit_cpu(core.function.memory_mb)
+            core.fire(Event.INITIALIZED)
+        else:
+            core.fire(Event.FAIL)
+            await core.end_program(failure)
+            if core.lifecycle.may(Event.RESET):
+                core.fire(Event.RESET)
+        core.journal.flush()
+
+    async def _restored(self) -> Failure | None:
+        """Run the hooks after a restore; they have RESTORE_S_MAX."""
+        core = self._core
+        assert core.program is not None
+        telemetry = core.program.telemetry
+        if core.launch.init_line:
+            core.journal.note(core.lines.restore_start(core.launch.init_line))
+        telling.restore_started(core, telemetry)
+        began_s = core.clock.monotonic_s()
+        self._outcome = asyncio.get_running_loop().create_future()
+        try:
+            core.program.api.restore()
+            failure = await wait_ready(self._outcome, RESTORE_S_MAX)
+        finally:
+            self._outcome = None
+        took_s = core.clock.monotonic_s() - began_s
+        core.journal.note(core.lines.restore_report(took_s, failure))
+        telling.restore_reported(telemetry, took_s, failure)
+        return failure
 
     async def again(self, run: Run) -> None:
         """A suppressed init, and then the invoke that it is a part of."""
@@ -110,12 +167,15 @@ class InitPhase:
         telling.init_started(core, program.telemetry, phase)
         try:
             await program.start(core.launch)
-            return await wait_ready(self._outcome, limit_s)
+            failure = await wait_ready(self._outcome, limit_s)
+            if phase != "init" and failure is None and self._is_restore_ready:
+                failure = await self._restored()  # nobody else would let it go on
         except SandboxFailed:
             await core.end_program(None)
             raise
         finally:
             self._outcome = None
+        return failure
 
     def runtime_is_ready(self) -> None:
         """The runtime, but perhaps not all extensions."""

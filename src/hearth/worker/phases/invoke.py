@@ -147,6 +147,7 @@ class InvokePhase:
             memory_used_mb=figures.memory_used_mb,
             init_s=figures.init_s,
             failure=failure,
+            restore_s=figures.restore_s,
         )
         core.journal.write(line, run)
         if failure is None and (telemetry := core.telemetry) is not None:
@@ -155,12 +156,13 @@ class InvokePhase:
     def _figures(self, run: Run) -> Figures:
         core = self._core
         init_s, core.init_s = core.init_s, None
+        restore_s, core.restore_s = core.restore_s, None
         now_s = core.clock.monotonic_s()
         if now_s - self._measured_s >= MEASURE_EVERY_S:
             self._measured_s = now_s
             self._measure()
         duration_s = (run.failed_s or now_s) - run.began_s
-        return Figures(duration_s, self._memory_used_mb, init_s)
+        return Figures(duration_s, self._memory_used_mb, init_s, restore_s)
 
     def _measure(self) -> None:
         core = self._core

@@ -49,6 +49,17 @@ def init_reported(
     telemetry.emit("platform.initReport", record)
 
 
+def restore_started(core: Core, telemetry: Telemetry) -> None:
+    record = {"functionName": core.function.key.name, "functionVersion": core.function.version}
+    telemetry.emit("platform.restoreStart", record)
+
+
+def restore_reported(telemetry: Telemetry, took_s: float, failure: Failure | None) -> None:
+    telemetry.emit("platform.restoreRuntimeDone", _status(failure))
+    metrics = {"durationMs": _ms(took_s)}
+    telemetry.emit("platform.restoreReport", {**_status(failure), "metrics": metrics})
+
+
 def invoke_started(core: Core, telemetry: Telemetry, run: Run) -> None:
     record = {
         "requestId": run.invocation.request,

@@ -1,0 +1,106 @@
+"""SnapStart through a whole Hearth: what a version's function and its hooks see, and say."""
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from compat.platform import Platform, create, wait_until
+from hearth.runtimes import interpreters
+
+if TYPE_CHECKING:
+    from types_boto3_lambda import LambdaClient
+
+pytestmark = pytest.mark.compat
+
+RUNTIMES = ("python3.12", "python3.13", "python3.14")
+ON: Any = {"ApplyOn": "PublishedVersions"}
+
+CODE = """
+import os, random, time
+from snapshot_restore_py import register_after_restore, register_before_snapshot
+
+events = ["init"]
+began = time.time()
+drawn = random.random()
+register_before_snapshot(events.append, "before")
+register_after_restore(events.append, "after")
+
+def handler(event, context):
+    return {
+        "type": os.environ["AWS_LAMBDA_INITIALIZATION_TYPE"],
+        "events": events, "began": began, "drawn": drawn,
+    }
+"""
+BROKEN = "raise RuntimeError('no luck')"
+BROKEN_HOOK = """
+from snapshot_restore_py import register_after_restore
+def fail():
+    raise ValueError("not restored")
+register_after_restore(fail)
+def handler(event, context):
+    return 1
+"""
+
+
+@pytest.fixture(scope="module")
+def runtime() -> str:
+    path = os.environ.get("PATH", "")
+    for name in RUNTIMES:
+        if interpreters.find(name, path, Path.home()) is not None:
+            return name
+    pytest.skip(f"none of {', '.join(RUNTIMES)} is on this machine")
+
+
+def published(client: "LambdaClient", name: str, code: str, runtime: str) -> str:
+    create(client, name, code, Runtime=runtime, SnapStart=ON)
+    number = client.publish_version(FunctionName=name)["Version"]
+    wait_until(lambda: state(client, name, number)["State"] != "Pending", "it is settled")
+    return number
+
+
+def state(client: "LambdaClient", name: str, number: str) -> dict[str, Any]:
+    return dict(client.get_function_configuration(FunctionName=name, Qualifier=number))
+
+
+def test_a_version_is_initialised_when_it_is_published(platform: Platform, runtime: str) -> None:
+    client = platform.client()
+    number = published(client, "snap", CODE, runtime)
+    shown = state(client, "snap", number)
+    assert shown["State"] == "Active", shown
+    assert shown["SnapStart"] == {**ON, "OptimizationStatus": "On"}
+    answers = []
+    for _ in range(2):
+        answer = client.invoke(FunctionName="snap", Qualifier=number, LogType="Tail")
+        answers.append(json.loads(answer["Payload"].read()))
+    assert answers[0]["type"] == "snap-start"
+    assert answers[0]["events"] == ["init", "before", "after"]
+    assert answers[1] == answers[0], "the second invoke is warm"
+    logged = platform.service("logs").filter_log_events(logGroupName="/aws/lambda/snap")["events"]
+    lines = [event["message"] for event in logged]
+    assert any(line.startswith("RESTORE_START Runtime Version: python:") for line in lines)
+    assert any(line.startswith("RESTORE_REPORT Restore Duration: ") for line in lines)
+    first = next(line for line in lines if line.startswith("REPORT"))
+    assert "Restore Duration: " in first
+    assert "Init Duration" not in first
+    on_demand = json.loads(client.invoke(FunctionName="snap")["Payload"].read())
+    assert (on_demand["type"], on_demand["events"]) == ("on-demand", ["init"])
+
+
+def test_a_version_whose_init_fails_says_so(platform: Platform, runtime: str) -> None:
+    client = platform.client()
+    number = published(client, "snap-broken", BROKEN, runtime)
+    shown = state(client, "snap-broken", number)
+    assert (shown["State"], shown["StateReasonCode"]) == ("Failed", "FunctionError")
+
+
+def test_a_hook_that_fails_after_a_restore_fails_the_invoke(
+    platform: Platform, runtime: str
+) -> None:
+    client = platform.client()
+    number = published(client, "snap-hook", BROKEN_HOOK, runtime)
+    answer = client.invoke(FunctionName="snap-hook", Qualifier=number)
+    assert answer["FunctionError"] == "Unhandled"
+    assert "not restored" in answer["Payload"].read().decode()
