@@ -29,7 +29,7 @@ SEED = 20261128
 LOAD = 4
 GONE_S = 60.0
 
-pytestmark = [pytest.mark.compat, pytest.mark.timeout(120 + 60 * KILLS)]
+pytestmark = [pytest.mark.compat, pytest.mark.timeout(300 + 120 * KILLS)]
 
 # Leaves a daemon behind, which is frozen with the rest when nothing is asked for.
 CODE = """

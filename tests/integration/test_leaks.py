@@ -35,7 +35,7 @@ MIB = 1 << 20
 # A process that leaks 10 KiB with each of 2,000 sandboxes grows by 20 MiB.
 GROWTH_MAX = 12 * MIB
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120 + COUNT)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300 + COUNT)]
 
 LIVES = python("import time; print('up', flush=True); time.sleep(600)")
 ENDS = python("print('up', flush=True)")
