@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +69,7 @@ def state(client: "LambdaClient", name: str, number: str) -> dict[str, Any]:
 def test_a_version_is_initialised_when_it_is_published(platform: Platform, runtime: str) -> None:
     client = platform.client()
     number = published(client, "snap", CODE, runtime)
+    active = time.time()
     shown = state(client, "snap", number)
     assert shown["State"] == "Active", shown
     assert shown["SnapStart"] == {**ON, "OptimizationStatus": "On"}
@@ -78,6 +80,7 @@ def test_a_version_is_initialised_when_it_is_published(platform: Platform, runti
     assert answers[0]["type"] == "snap-start"
     assert answers[0]["events"] == ["init", "before", "after"]
     assert answers[1] == answers[0], "the second invoke is warm"
+    assert answers[0]["began"] < active, "its init was over before anybody invoked it"
     logged = platform.service("logs").filter_log_events(logGroupName="/aws/lambda/snap")["events"]
     lines = [event["message"] for event in logged]
     assert any(line.startswith("RESTORE_START Runtime Version: python:") for line in lines)

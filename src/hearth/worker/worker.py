@@ -131,6 +131,8 @@ class Worker:
             environment = await self._made(sandbox, function)
             try:
                 await environment.restore()
+                if environment.function.initialization is Initialization.SNAP_START:
+                    self.snapshots.take_another(environment.function)
                 if function.initialization is Initialization.PROVISIONED:
                     _check_initialised(environment)
             except BaseException:
@@ -150,7 +152,6 @@ class Worker:
         if function.has_snapshot and function.initialization is Initialization.ON_DEMAND:
             function = replace(function, initialization=Initialization.SNAP_START)
             waiting = self.snapshots.adopt(function)
-            self.snapshots.take_another(function)
             if waiting is not None:
                 return waiting
         environment = await self._make(sandbox, function)
