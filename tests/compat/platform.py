@@ -134,8 +134,10 @@ class Platform:
     def command_running(self, *arguments: str) -> Iterator["Command"]:
         """A hearth command that goes on until it is interrupted."""
         with tempfile.TemporaryFile() as said:
+            # A test run in the background of a shell ignores interrupts; its children would too.
+            hearing = ["env", "--default-signal=INT", str(HEARTH)]
             process = subprocess.Popen(
-                [HEARTH, *arguments], stdout=said, stderr=said, env=self._environment()
+                [*hearing, *arguments], stdout=said, stderr=said, env=self._environment()
             )
             try:
                 yield Command(process, said)
