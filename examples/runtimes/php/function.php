@@ -1,0 +1,19 @@
+<?php
+// Read once, when the sandbox starts. What is in static variables stays for the next event.
+
+class InvalidEvent extends Exception {}
+class ConfigurationError extends Exception {}
+
+if (getenv('FAIL_INIT')) {
+    throw new ConfigurationError('asked to fail at the start');
+}
+
+function handler(mixed $event, object $context): array
+{
+    static $count = 0;
+    $count++;
+    if (isset($event->fail)) {
+        throw new InvalidEvent('asked to fail');
+    }
+    return ['count' => $count, 'greeting' => getenv('GREETING') ?: '', 'event' => $event];
+}
