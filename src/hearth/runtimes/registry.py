@@ -1,8 +1,9 @@
 """How is a function of this runtime started here? From its runtime's name to a RuntimePlan.
 
-`python3.x` and `nodejsN.x` run under an interpreter of exactly that version, with AWS's own
-runtime client; `provided.*` runs the `bootstrap` of its package. A runtime that this machine lacks
-is refused when the function is invoked, with what to do about it; nothing is substituted silently.
+`python3.x`, `nodejsN.x` and `javaN` run under an interpreter of exactly that version, with AWS's
+own runtime client; `provided.*` runs the `bootstrap` of its package. A runtime that this machine
+lacks is refused when the function is invoked, with what to do about it; nothing is substituted
+silently.
 """
 
 import asyncio
@@ -16,10 +17,20 @@ from hearth.base.log import Log
 from hearth.model.errors import InvalidRuntime
 from hearth.model.functions import Architecture, FunctionVersion
 from hearth.model.launch import EntryPointInvalid, RuntimePlan
-from hearth.runtimes import interpreters, kit, node_kit, nodes
+from hearth.runtimes import interpreters, java_kit, javas, kit, node_kit, nodes
 from hearth.runtimes.interpreters import Interpreter
+from hearth.runtimes.javas import Java
 from hearth.runtimes.nodes import Node
-from hearth.runtimes.survey import NODE, PROVIDED, PYTHON, RuntimeStatus, advice, survey, why_never
+from hearth.runtimes.survey import (
+    JAVA,
+    NODE,
+    PROVIDED,
+    PYTHON,
+    RuntimeStatus,
+    advice,
+    survey,
+    why_never,
+)
 
 log = Log("runtimes")
 
@@ -30,6 +41,8 @@ MACHINES: Final = {
     "arm64": Architecture.ARM64,
 }
 RETRY_AFTER_S: Final = 5.0
+_INTERPRETED: Final = frozenset({*PYTHON, *NODE, *JAVA})
+_HEAP_PERCENT: Final = 85
 _WRAPPER_VARIABLE: Final = "AWS_LAMBDA_EXEC_WRAPPER"
 _WRAPPER_SHELL: Final = ("/bin/sh", "-c", 'exec "$0" "$@"')
 
@@ -77,13 +90,15 @@ class Runtimes:
             return _with_wrapper(function, await self._plan_python(function))
         if function.runtime in NODE:
             return _with_wrapper(function, await self._plan_node(function))
+        if function.runtime in JAVA:
+            return _with_wrapper(function, await self._plan_java(function))
         if function.runtime in PROVIDED:
             return await asyncio.to_thread(_plan_provided, function.runtime, code, layers)
         raise InvalidRuntime(why_never(function.runtime))
 
     def warm_up(self, names: Iterable[str]) -> None:
         """Make these runtimes ready in the background; what fails is told when it is needed."""
-        for name in set(names) & {*PYTHON, *NODE} - self._prepared.keys():
+        for name in set(names) & _INTERPRETED - self._prepared.keys():
             self._jobs.spawn(self._warm_up(name), name=f"runtime-{name}")
 
     async def _warm_up(self, name: str) -> None:
@@ -94,7 +109,7 @@ class Runtimes:
 
     async def prepare(self, name: str) -> None:
         """Make the runtime ready: find its interpreter, build its kit. Raises InvalidRuntime."""
-        if name in {*PYTHON, *NODE}:
+        if name in _INTERPRETED:
             await self._interpreter(name)
         elif name not in PROVIDED:
             raise InvalidRuntime(why_never(name))
@@ -139,6 +154,28 @@ class Runtimes:
             init_line=_init_line(function, f"nodejs:{major}", node),
         )
 
+    async def _plan_java(self, function: FunctionVersion) -> RuntimePlan:
+        """As Lambda starts it: a small collector, one compiler, most of the memory as heap. The
+        client itself adds the package's `lib` and that of layers to what it loads from."""
+        java = await self._interpreter(function.runtime)
+        return RuntimePlan(
+            argv=(
+                "{lang}/bin/java",
+                f"-XX:MaxHeapSize={function.memory_mb * _HEAP_PERCENT // 100}m",
+                "-XX:+UseSerialGC",
+                "-XX:TieredStopAtLevel=1",
+                "-Xshare:auto",
+                "-classpath",
+                "{runtime}/lib/*",
+                java_kit.MAIN,
+                function.handler,
+            ),
+            variables={"AWS_EXECUTION_ENV": f"AWS_Lambda_{function.runtime}"},
+            runtime_directory=java.kit,
+            lang_directory=java.lang,
+            init_line=_init_line(function, f"java:{javas.major_of(function.runtime)}", java),
+        )
+
     async def _interpreter(self, name: str) -> _Prepared:
         """Found and built at most once at a time; what has failed is tried again a little later,
         not at each invoke: it may be a network that does not answer."""
@@ -153,8 +190,7 @@ class Runtimes:
 
     async def _prepare(self, name: str, known: "asyncio.Future[_Prepared]") -> None:
         try:
-            build = self._build_python if name in PYTHON else self._build_node
-            prepared = await asyncio.to_thread(build, name)
+            prepared = await asyncio.to_thread(self._build, name)
         except InvalidRuntime as error:
             self._prepared.pop(name, None)
             retry_s = asyncio.get_running_loop().time() + RETRY_AFTER_S
@@ -167,6 +203,11 @@ class Runtimes:
             raise
         else:
             known.set_result(prepared)
+
+    def _build(self, name: str) -> _Prepared:
+        if name in PYTHON:
+            return self._build_python(name)
+        return self._build_node(name) if name in NODE else self._build_java(name)
 
     def _build_python(self, name: str) -> _Prepared:
         interpreter = interpreters.find(name, self._search_path, self._home)
@@ -189,7 +230,17 @@ class Runtimes:
             raise InvalidRuntime(str(error)) from error
         return _Prepared(_dotted(node.version), directory, self._lang(node, ("node",)))
 
-    def _lang(self, interpreter: Interpreter | Node, links: Sequence[str]) -> Path:
+    def _build_java(self, name: str) -> _Prepared:
+        java = javas.find(name, self._search_path, self._home)
+        if java is None:
+            raise InvalidRuntime(f"{name} is not installed on this machine. {advice(name)}")
+        try:
+            directory = java_kit.build(self._cache)
+        except kit.KitFailed as error:
+            raise InvalidRuntime(f"{name}: {error}") from error
+        return _Prepared(_dotted(java.version), directory, self._lang(java, ("java",)))
+
+    def _lang(self, interpreter: Interpreter | Node | Java, links: Sequence[str]) -> Path:
         """What becomes /var/lang: the interpreter's own prefix, or links to the system's."""
         if not interpreter.is_system:
             return interpreter.prefix

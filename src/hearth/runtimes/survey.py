@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from hearth.runtimes import interpreters, kit, node_kit, nodes
+from hearth.runtimes import interpreters, java_kit, javas, kit, node_kit, nodes
 
 PYTHON: Final = ("python3.10", "python3.11", "python3.12", "python3.13", "python3.14")
 NODE: Final = ("nodejs18.x", "nodejs20.x", "nodejs22.x", "nodejs24.x")
@@ -37,11 +37,12 @@ def survey(cache: Path, search_path: Sequence[str], home: Path) -> list[RuntimeS
     found = [RuntimeStatus(TOO_OLD, False, _python_too_old(), is_supported=False)]
     found += [_python(name, cache, search_path, home) for name in PYTHON]
     found += [_node(name, cache, search_path, home) for name in NODE]
+    found += [_java(name, cache, search_path, home) for name in JAVA]
     found += [
         RuntimeStatus(
             name, False, "not supported by this version of Hearth", _OTHERWISE, is_supported=False
         )
-        for name in (*RUBY, *JAVA)
+        for name in RUBY
     ]
     found += [RuntimeStatus(name, True, "runs the package's bootstrap") for name in PROVIDED]
     return found
@@ -53,7 +54,8 @@ def why_never(name: str) -> str:
         return f"The runtime {name} cannot run on this version of Hearth: {_python_too_old()}."
     return (
         f"The runtime {name} cannot run on this version of Hearth. It runs {PYTHON[0]} to"
-        f" {PYTHON[-1]}, {NODE[0]} to {NODE[-1]}, and {' and '.join(PROVIDED)}."
+        f" {PYTHON[-1]}, {NODE[0]} to {NODE[-1]}, {', '.join(JAVA)}, and"
+        f" {' and '.join(PROVIDED)}."
     )
 
 
@@ -78,6 +80,14 @@ def _node(name: str, cache: Path, search_path: Sequence[str], home: Path) -> Run
     return _there(name, node.executable, node.version, is_ready=ready)
 
 
+def _java(name: str, cache: Path, search_path: Sequence[str], home: Path) -> RuntimeStatus:
+    java = javas.find(name, search_path, home)
+    if java is None:
+        return RuntimeStatus(name, False, "not installed", advice(name))
+    ready = java_kit.kit_directory(cache).is_dir()
+    return _there(name, java.executable, java.version, is_ready=ready)
+
+
 def _there(name: str, executable: Path, version: Sequence[int], *, is_ready: bool) -> RuntimeStatus:
     detail = f"{executable} ({'.'.join(map(str, version))})"
     if is_ready:
@@ -89,7 +99,17 @@ def _there(name: str, executable: Path, version: Sequence[int], *, is_ready: boo
 
 def advice(name: str) -> str:
     """The command that adds an interpreter to this machine."""
+    if name in JAVA:
+        return _advice_java(javas.major_of(name))
     return _advice_node(name) if name.startswith("nodejs") else _advice_python(name)
+
+
+def _advice_java(major: int) -> str:
+    if shutil.which("apt-get"):
+        return f"Add it with: apt-get install openjdk-{major}-jre-headless, or with SDKMAN"
+    if shutil.which("dnf"):
+        return f"Add it with: dnf install java-{major}-openjdk-headless, or with SDKMAN"
+    return f"Add a JDK or JRE {major}, such as with SDKMAN: sdk list java"
 
 
 def _advice_python(name: str) -> str:

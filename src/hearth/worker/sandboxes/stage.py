@@ -53,6 +53,7 @@ _ETC_DIRECTORIES: Final = (
     "pki/ca-trust/extracted",
     "ca-certificates",
     "alternatives",
+    *(f"java-{major}-openjdk" for major in (11, 17, 21, 25)),  # Debian's: a JVM's own settings
 )
 _ETC_FILES: Final = ("ld.so.cache", "ssl/openssl.cnf", "pki/tls/openssl.cnf", "pki/tls/cert.pem")
 _ETC_MADE: Final = {
