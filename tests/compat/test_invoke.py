@@ -351,10 +351,10 @@ def test_a_custom_runtime_without_a_usable_bootstrap_says_so(
 def test_a_runtime_that_this_hearth_cannot_run_says_so_when_invoked(
     client: "LambdaClient",
 ) -> None:
-    create(client, "ruby", "", Runtime="ruby3.4", Handler="app.handler")
+    create(client, "dotnet", "", Runtime="dotnet8", Handler="app.handler")
     with pytest.raises(client.exceptions.InvalidRuntimeException) as caught:
-        client.invoke(FunctionName="ruby")
-    assert "ruby3.4" in caught.value.response["Error"]["Message"]
+        client.invoke(FunctionName="dotnet")
+    assert "dotnet8" in caught.value.response["Error"]["Message"]
 
 
 def test_an_operation_that_is_not_there_yet_says_so_by_name(client: "LambdaClient") -> None:

@@ -1,14 +1,14 @@
 """How is a function of this runtime started here? From its runtime's name to a RuntimePlan.
 
 `python3.x`, `nodejsN.x` and `javaN` run under an interpreter of exactly that version, with AWS's
-own runtime client; `provided.*` runs the `bootstrap` of its package. A runtime that this machine
-lacks is refused when the function is invoked, with what to do about it; nothing is substituted
-silently.
+own runtime client, and `ruby3.x` with ours; `provided.*` runs the `bootstrap` of its package. A
+runtime that this machine lacks is refused when the function is invoked, with what to do about it;
+nothing is substituted silently.
 """
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -17,15 +17,17 @@ from hearth.base.log import Log
 from hearth.model.errors import InvalidRuntime
 from hearth.model.functions import Architecture, FunctionVersion
 from hearth.model.launch import EntryPointInvalid, RuntimePlan
-from hearth.runtimes import interpreters, java_kit, javas, kit, node_kit, nodes
+from hearth.runtimes import interpreters, java_kit, javas, kit, node_kit, nodes, rubies
 from hearth.runtimes.interpreters import Interpreter
 from hearth.runtimes.javas import Java
 from hearth.runtimes.nodes import Node
+from hearth.runtimes.rubies import Ruby
 from hearth.runtimes.survey import (
     JAVA,
     NODE,
     PROVIDED,
     PYTHON,
+    RUBY,
     RuntimeStatus,
     advice,
     survey,
@@ -41,7 +43,7 @@ MACHINES: Final = {
     "arm64": Architecture.ARM64,
 }
 RETRY_AFTER_S: Final = 5.0
-_INTERPRETED: Final = frozenset({*PYTHON, *NODE, *JAVA})
+_INTERPRETED: Final = frozenset({*PYTHON, *NODE, *JAVA, *RUBY})
 _HEAP_PERCENT: Final = 85
 _WRAPPER_VARIABLE: Final = "AWS_LAMBDA_EXEC_WRAPPER"
 _WRAPPER_SHELL: Final = ("/bin/sh", "-c", 'exec "$0" "$@"')
@@ -55,6 +57,7 @@ class _Prepared:
     """`3.12.4`"""
     kit: Path
     lang: Path
+    variables: Mapping[str, str] = field(default_factory=dict)
 
 
 class Runtimes:
@@ -92,6 +95,8 @@ class Runtimes:
             return _with_wrapper(function, await self._plan_node(function))
         if function.runtime in JAVA:
             return _with_wrapper(function, await self._plan_java(function))
+        if function.runtime in RUBY:
+            return _with_wrapper(function, await self._plan_ruby(function))
         if function.runtime in PROVIDED:
             return await asyncio.to_thread(_plan_provided, function.runtime, code, layers)
         raise InvalidRuntime(why_never(function.runtime))
@@ -176,6 +181,20 @@ class Runtimes:
             init_line=_init_line(function, f"java:{javas.major_of(function.runtime)}", java),
         )
 
+    async def _plan_ruby(self, function: FunctionVersion) -> RuntimePlan:
+        ruby = await self._interpreter(function.runtime)
+        number = function.runtime.removeprefix("ruby")
+        return RuntimePlan(
+            argv=("{lang}/bin/ruby", "{runtime}/bootstrap.rb"),
+            variables={
+                "AWS_EXECUTION_ENV": f"AWS_Lambda_{function.runtime}",
+                **ruby.variables,
+            },
+            runtime_directory=ruby.kit,
+            lang_directory=ruby.lang,
+            init_line=_init_line(function, f"ruby:{number}", ruby),
+        )
+
     async def _interpreter(self, name: str) -> _Prepared:
         """Found and built at most once at a time; what has failed is tried again a little later,
         not at each invoke: it may be a network that does not answer."""
@@ -207,6 +226,8 @@ class Runtimes:
     def _build(self, name: str) -> _Prepared:
         if name in PYTHON:
             return self._build_python(name)
+        if name in RUBY:
+            return self._build_ruby(name)
         return self._build_node(name) if name in NODE else self._build_java(name)
 
     def _build_python(self, name: str) -> _Prepared:
@@ -240,7 +261,18 @@ class Runtimes:
             raise InvalidRuntime(f"{name}: {error}") from error
         return _Prepared(_dotted(java.version), directory, self._lang(java, ("java",)))
 
-    def _lang(self, interpreter: Interpreter | Node | Java, links: Sequence[str]) -> Path:
+    def _build_ruby(self, name: str) -> _Prepared:
+        ruby = rubies.find(name, self._search_path, self._home)
+        if ruby is None:
+            raise InvalidRuntime(f"{name} is not installed on this machine. {advice(name)}")
+        try:
+            directory = rubies.build(self._cache)
+        except kit.KitFailed as error:
+            raise InvalidRuntime(str(error)) from error
+        lang = self._lang(ruby, ("ruby",))
+        return _Prepared(_dotted(ruby.version), directory, lang, rubies.variables(ruby))
+
+    def _lang(self, interpreter: Interpreter | Node | Java | Ruby, links: Sequence[str]) -> Path:
         """What becomes /var/lang: the interpreter's own prefix, or links to the system's."""
         if not interpreter.is_system:
             return interpreter.prefix

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from hearth.runtimes import interpreters, java_kit, javas, kit, node_kit, nodes
+from hearth.runtimes import interpreters, java_kit, javas, kit, node_kit, nodes, rubies
 
 PYTHON: Final = ("python3.10", "python3.11", "python3.12", "python3.13", "python3.14")
 NODE: Final = ("nodejs18.x", "nodejs20.x", "nodejs22.x", "nodejs24.x")
 PROVIDED: Final = ("provided.al2", "provided.al2023")
 RUBY: Final = ("ruby3.2", "ruby3.3", "ruby3.4")
 JAVA: Final = ("java11", "java17", "java21", "java25")
+DOTNET: Final = ("dotnet8", "dotnet10")
 TOO_OLD: Final = "python3.9"
 
 _OLDEST_WHEEL: Final = 20
@@ -37,12 +38,13 @@ def survey(cache: Path, search_path: Sequence[str], home: Path) -> list[RuntimeS
     found = [RuntimeStatus(TOO_OLD, False, _python_too_old(), is_supported=False)]
     found += [_python(name, cache, search_path, home) for name in PYTHON]
     found += [_node(name, cache, search_path, home) for name in NODE]
+    found += [_ruby(name, cache, search_path, home) for name in RUBY]
     found += [_java(name, cache, search_path, home) for name in JAVA]
     found += [
         RuntimeStatus(
             name, False, "not supported by this version of Hearth", _OTHERWISE, is_supported=False
         )
-        for name in RUBY
+        for name in DOTNET
     ]
     found += [RuntimeStatus(name, True, "runs the package's bootstrap") for name in PROVIDED]
     return found
@@ -54,7 +56,7 @@ def why_never(name: str) -> str:
         return f"The runtime {name} cannot run on this version of Hearth: {_python_too_old()}."
     return (
         f"The runtime {name} cannot run on this version of Hearth. It runs {PYTHON[0]} to"
-        f" {PYTHON[-1]}, {NODE[0]} to {NODE[-1]}, {', '.join(JAVA)}, and"
+        f" {PYTHON[-1]}, {NODE[0]} to {NODE[-1]}, {', '.join((*RUBY, *JAVA))}, and"
         f" {' and '.join(PROVIDED)}."
     )
 
@@ -88,6 +90,14 @@ def _java(name: str, cache: Path, search_path: Sequence[str], home: Path) -> Run
     return _there(name, java.executable, java.version, is_ready=ready)
 
 
+def _ruby(name: str, cache: Path, search_path: Sequence[str], home: Path) -> RuntimeStatus:
+    ruby = rubies.find(name, search_path, home)
+    if ruby is None:
+        return RuntimeStatus(name, False, "not installed", advice(name))
+    ready = rubies.kit_directory(cache).is_dir()
+    return _there(name, ruby.executable, ruby.version, is_ready=ready)
+
+
 def _there(name: str, executable: Path, version: Sequence[int], *, is_ready: bool) -> RuntimeStatus:
     detail = f"{executable} ({'.'.join(map(str, version))})"
     if is_ready:
@@ -99,6 +109,11 @@ def _there(name: str, executable: Path, version: Sequence[int], *, is_ready: boo
 
 def advice(name: str) -> str:
     """The command that adds an interpreter to this machine."""
+    if name in RUBY:
+        number = name.removeprefix("ruby")
+        return (
+            f"Add it with: mise install ruby@{number} (or rbenv, RVM, asdf, the system's packages)"
+        )
     if name in JAVA:
         return _advice_java(javas.major_of(name))
     return _advice_node(name) if name.startswith("nodejs") else _advice_python(name)

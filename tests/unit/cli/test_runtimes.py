@@ -67,4 +67,4 @@ def test_python_3_9_is_refused_by_name() -> None:
     why = survey.why_never("python3.9")
     assert why.startswith("The runtime python3.9 cannot run on this version of Hearth: AWS's")
     assert why.endswith("needs python3.10 or newer.")
-    assert "provided.al2023" in survey.why_never("ruby3.4")
+    assert "provided.al2023" in survey.why_never("dotnet8")

@@ -1,0 +1,129 @@
+"""Our client for Ruby functions, in a sandbox and under the Ruby of this machine.
+
+AWS offers Ruby 3.2 to 3.4; whatever Ruby is here runs the client as a package's bootstrap.
+"""
+
+import base64
+import json
+import shutil
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from compat.platform import Platform, create, package
+from hearth.runtimes.rubies import BOOTSTRAP
+
+if TYPE_CHECKING:
+    from types_boto3_lambda import LambdaClient
+
+pytestmark = pytest.mark.compat
+
+APP: Final = """
+$count = 0
+def handler(event:, context:)
+  $count += 1
+  puts "looking"
+  { event: event, count: $count, name: context.function_name, id: context.aws_request_id,
+    left: context.get_remaining_time_in_millis > 0, env: ENV["GREETING"], who: who }
+end
+require "who"
+def fails(event:, context:) = raise(RangeError, "out of it")
+def leaves(event:, context:) = exit(3)
+module Deep
+  class Inner
+    def self.call(event:, context:) = "nested"
+  end
+end
+"""
+WHO: Final = 'def who = "from the package"\n'
+
+
+@pytest.fixture(scope="module")
+def client(platform: Platform) -> "LambdaClient":
+    if shutil.which("ruby", path="/usr/local/bin:/usr/bin") is None:
+        pytest.skip("ruby is not installed below /usr, which sandboxes see")
+    return platform.client()
+
+
+def call(client: "LambdaClient", handler: str, *events: Any) -> list[tuple[Any, str | None, str]]:
+    """Payload, FunctionError and log of each event; of a function of its own."""
+    name = "ruby-" + handler.replace(".", "-").replace("::", "-")
+    files = {
+        "bootstrap": "#!/bin/sh\nexec ruby /var/task/client.rb\n",
+        "client.rb": BOOTSTRAP.read_text(),
+        "app.rb": APP,
+        "who.rb": WHO,
+        "broken.rb": "def (",
+    }
+    create(
+        client,
+        name,
+        "",
+        Runtime="provided.al2023",
+        Handler=handler,
+        Code={"ZipFile": package(files, ("bootstrap",))},
+        Environment={"Variables": {"GREETING": "hello"}},
+        MemorySize=256,
+        Timeout=60,
+    )
+    told: list[tuple[Any, str | None, str]] = []
+    for event in events:
+        answer = client.invoke(FunctionName=name, Payload=json.dumps(event), LogType="Tail")
+        log = base64.b64decode(answer["LogResult"]).decode()
+        payload = json.loads(answer["Payload"].read())
+        told.append((payload, answer.get("FunctionError"), log))
+    return told
+
+
+def test_a_handler_finds_what_aws_gives_it(client: "LambdaClient") -> None:
+    events = [{"text": "\u00e4", "list": [1, None, {}]}, {"text": "x" * (5 << 20)}]
+    first, second = call(client, "app.handler", *events)
+    payload, error, log = first
+    assert error is None, (payload, log)
+    assert payload.pop("id")
+    assert payload == {
+        "event": events[0],
+        "count": 1,
+        "name": "ruby-app-handler",
+        "left": True,
+        "env": "hello",
+        "who": "from the package",
+    }
+    assert "looking" in log
+    assert second[0]["event"] == events[1]
+
+
+def test_a_method_of_a_class_is_a_handler(client: "LambdaClient") -> None:
+    assert call(client, "app.Deep::Inner.call", {})[0][:2] == ("nested", None)
+
+
+def test_what_is_raised_is_the_error(client: "LambdaClient") -> None:
+    ((payload, error, log),) = call(client, "app.fails", {})
+    assert error == "Unhandled"
+    assert (payload["errorType"], payload["errorMessage"]) == ("Function<RangeError>", "out of it")
+    assert any("app.rb" in frame for frame in payload["stackTrace"])
+    assert "RangeError" in log
+
+
+def test_exit_is_an_error_too(client: "LambdaClient") -> None:
+    ((payload, error, _),) = call(client, "app.leaves", {})
+    assert error == "Unhandled"
+    assert payload["errorType"] == "Function<SystemExit>"
+
+
+@pytest.mark.parametrize(
+    ("handler", "kind", "said"),
+    [
+        ("missing.handler", "Init<LoadError>", "missing"),
+        ("broken.handler", "Init<SyntaxError>", "broken.rb"),
+        ("app.nothing", "Init<NoMethodError>", "app.rb has no method nothing"),
+        ("handler", "Init<ArgumentError>", "FILE.METHOD"),
+    ],
+)
+def test_a_failed_start_says_why(
+    client: "LambdaClient", handler: str, kind: str, said: str
+) -> None:
+    ((payload, error, _),) = call(client, handler, {})
+    assert error == "Unhandled"
+    assert payload["errorType"] == kind
+    assert said in payload["errorMessage"]
