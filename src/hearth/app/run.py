@@ -155,7 +155,7 @@ async def _serve(
 @contextmanager
 def _what_is_read_stays() -> Iterator[None]:
     """Looking through the metadata for garbage, again and again while it is read, and at each full
-    collection later, would be a third of a start, and time for nothing."""
+    collection later, is time for nothing."""
     gc.disable()
     try:
         yield

@@ -6,6 +6,7 @@ hand. A kit is complete or absent: it is built aside and renamed.
 """
 
 import hashlib
+import os
 import shutil
 import tempfile
 import urllib.request
@@ -89,6 +90,7 @@ def build(cache: Path, repository: str = CENTRAL, jars: Sequence[Jar] = JARS) ->
         for jar in jars:
             (draft / "lib" / jar.file).write_bytes(_content(cache, jar, repository))
         draft.chmod(0o755)
+        os.sync()  # or a power cut could leave a kit of empty files, which looks complete
         draft.rename(directory)
     except FileExistsError:
         pass  # built by another process meanwhile

@@ -7,22 +7,31 @@ where it was compiled for another version. A kit is complete or absent: it is bu
 renamed.
 """
 
+import hashlib
 import importlib.metadata
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
+from functools import cache as cache_once
 from pathlib import Path
 from typing import Final
 
 from hearth.runtimes.interpreters import Interpreter
 
-FORMAT: Final = 7
-"""Counts up when the content of a kit changes, so that old ones are not used."""
+FORMAT: Final = 8
+"""Counts up when the way in which a kit is built changes, so that old ones are not used."""
 
 CLIENT: Final = ("awslambdaric", "simplejson", "snapshot-restore-py")
 SDK: Final = ("boto3", "botocore", "jmespath", "python-dateutil", "s3transfer", "six", "urllib3")
 BOOTSTRAPS: Final = Path(__file__).parent / "bootstraps"
+BOOTSTRAP_FILES: Final[Mapping[str, str]] = {
+    "python_bootstrap.py": "bootstrap.py",
+    "runtime_client.py": "runtime_client.py",
+}
+"""And what they are called in a kit."""
 REPLACED: Final = "runtime_client."
 """AWS's compiled transport."""
 
@@ -36,7 +45,16 @@ class KitFailed(Exception):
 
 
 def kit_directory(cache: Path, interpreter: Interpreter) -> Path:
-    return cache / f"{interpreter.name}-ric{client_version()}-{FORMAT}"
+    """Another one for each bootstrap, so that old ones are not used."""
+    return cache / f"{interpreter.name}-ric{client_version()}-{FORMAT}-{_bootstrap_digest()}"
+
+
+@cache_once
+def _bootstrap_digest() -> str:
+    digest = hashlib.sha256()
+    for name in BOOTSTRAP_FILES:
+        digest.update((BOOTSTRAPS / name).read_bytes())
+    return digest.hexdigest()[:8]
 
 
 def client_version() -> str:
@@ -56,6 +74,7 @@ def build(cache: Path, interpreter: Interpreter) -> Path:
     try:
         _fill(draft, interpreter)
         draft.chmod(0o755)
+        os.sync()  # or a power cut could leave a kit of empty files, which looks complete
         draft.rename(directory)
     except FileExistsError:
         pass  # built by another process meanwhile
@@ -75,8 +94,8 @@ def _fill(draft: Path, interpreter: Interpreter) -> None:
         )
     for name in (*CLIENT, *SDK):
         _copy(name, draft, keep_compiled=interpreter.version[:2] == sys.version_info[:2])
-    shutil.copyfile(BOOTSTRAPS / "python_bootstrap.py", draft / "bootstrap.py")
-    shutil.copyfile(BOOTSTRAPS / "runtime_client.py", draft / "runtime_client.py")
+    for source, name in BOOTSTRAP_FILES.items():
+        shutil.copyfile(BOOTSTRAPS / source, draft / name)
     _compile(draft, interpreter)
 
 

@@ -12,6 +12,7 @@ older Nodes it goes on with 3.x.
 
 import base64
 import hashlib
+import os
 import shutil
 import subprocess
 import tarfile
@@ -101,6 +102,7 @@ def build(
     try:
         _fill(draft, _tarball(cache, client, node, search_path), client)
         draft.chmod(0o755)
+        os.sync()  # or a power cut could leave a kit of empty files, which looks complete
         draft.rename(directory)
     except FileExistsError:
         pass  # built by another process meanwhile
