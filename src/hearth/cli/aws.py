@@ -31,21 +31,30 @@ def lambda_client(paths: StatePaths) -> "LambdaClient":
     """Raises Failure if there is no Lambda to talk to."""
     import botocore.session  # imported late: it takes longer than most commands
     from botocore.config import Config
+    from botocore.exceptions import BotoCoreError
 
     told = read_client_settings()
+    endpoint = told.endpoint or _endpoint(paths)
     session = botocore.session.Session(profile=None if told.access_key else told.profile)
     if told.access_key or not told.profile:
         session.set_credentials(
             told.access_key or OPEN_KEY, told.secret_key or OPEN_KEY, told.session_token or None
         )
-    client = session.create_client(
-        "lambda",
-        region_name=told.region or REGION_DEFAULT,
-        endpoint_url=told.endpoint or _endpoint(paths),
-        config=Config(
-            connect_timeout=CONNECT_S, read_timeout=ANSWER_S, retries={"total_max_attempts": 1}
-        ),
-    )
+    try:
+        client = session.create_client(
+            "lambda",
+            region_name=told.region or REGION_DEFAULT,
+            endpoint_url=endpoint,
+            config=Config(
+                connect_timeout=CONNECT_S, read_timeout=ANSWER_S, retries={"total_max_attempts": 1}
+            ),
+        )
+    except BotoCoreError as error:  # a profile or a region that there is none of
+        raise Failure(str(error)) from error
+    except ValueError as error:  # botocore's answer to what is no URL
+        raise Failure(
+            f"AWS_ENDPOINT_URL must be a URL like http://127.0.0.1:4566, not {endpoint!r}."
+        ) from error
     return cast("LambdaClient", client)
 
 
