@@ -3,9 +3,11 @@
 import json
 import time
 import uuid
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from compat.platform import Platform, create, wait_until
@@ -226,3 +228,42 @@ def test_json_logs_go_to_a_group_of_one_s_own(platform: Platform, logs: Any) -> 
     types = [line["type"] for line in lines if "type" in line]
     assert types == ["platform.initStart", "platform.start", "platform.report"]
     assert lines[-1]["record"]["metrics"]["memorySizeMB"] == 128
+
+
+def test_a_live_tail_gets_what_is_written_and_matches(
+    platform: Platform, logs: Any, group: str
+) -> None:
+    config = Config(inject_host_prefix=False, read_timeout=60, retries={"total_max_attempts": 1})
+    tailing = platform.service("logs", config=config)
+    logs.create_log_stream(logGroupName=group, logStreamName="a")
+    arn = next(
+        found["logGroupArn"]
+        for found in logs.describe_log_groups(logGroupNamePrefix=group)["logGroups"]
+    )
+
+    def put(*messages: str) -> None:
+        now_ms = int(time.time() * 1000)
+        events = [{"timestamp": now_ms, "message": text} for text in messages]
+        logs.put_log_events(logGroupName=group, logStreamName="a", logEvents=events)
+
+    put("ERROR from before")
+    answer = tailing.start_live_tail(
+        logGroupIdentifiers=[arn], logStreamNamePrefixes=["b", "a"], logEventFilterPattern="ERROR"
+    )
+    with closing(answer["responseStream"]) as stream:
+        events = iter(stream)
+        start = next(events)["sessionStart"]
+        assert start["logGroupIdentifiers"] == [arn]
+        assert start["logEventFilterPattern"] == "ERROR"
+        put("ERROR one", "INFO", "ERROR two")
+        results: list[dict[str, Any]] = []
+        while len(results) < 2:
+            update = next(events)["sessionUpdate"]
+            assert update["sessionMetadata"] == {"sampled": False}
+            results += update["sessionResults"]
+        assert [event["message"] for event in results] == ["ERROR one", "ERROR two"]
+        assert {(e["logStreamName"], e["logGroupIdentifier"]) for e in results} == {("a", arn)}
+    assert refusal(tailing.start_live_tail, logGroupIdentifiers=[f"{arn}-not"]) == (
+        "ResourceNotFoundException",
+        "The specified log group does not exist.",
+    )

@@ -31,7 +31,7 @@ _NOT_OF_FUNCTIONS: Final = """
     PutDeliveryDestinationPolicy PutDeliverySource PutDestination PutDestinationPolicy
     PutIndexPolicy PutIntegration PutLogGroupDeletionProtection PutMetricFilter
     PutQueryDefinition PutResourcePolicy PutStorageTierPolicy PutSubscriptionFilter
-    PutSyslogConfiguration PutTransformer StartLiveTail StartQuery StopQuery
+    PutSyslogConfiguration PutTransformer StartQuery StopQuery
     TestMetricFilter TestTransformer UpdateAnomaly UpdateDeliveryConfiguration
     UpdateLogAnomalyDetector UpdateLookupTable UpdateScheduledQuery
 """
@@ -52,6 +52,7 @@ LOGS: Final[Mapping[str, Support]] = MappingProxyType(
             "ListTagsLogGroup",
             "PutLogEvents",
             "PutRetentionPolicy",
+            "StartLiveTail",
             "TagLogGroup",
             "TagResource",
             "UntagLogGroup",

@@ -180,7 +180,11 @@ class Edge:
         self, exchange: Exchange, match: Match, handler: Handler, request: OperationRequest
     ) -> None:
         try:
-            answer = _encode(exchange, match, await handler(request))
+            response = await handler(request)
+            if response.stream is not None:
+                await response.stream(exchange.responder)
+                return
+            answer = _encode(exchange, match, response)
             exchange.responder.send(answer.status, answer.headers, answer.body)
         except Exception as error:  # noqa: BLE001 -- the last place that can answer
             self._answer_error(exchange, error)

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from hearth.base.http1 import StreamingResponder
 from hearth.model.ids import Caller, FunctionKey
 
 Permits = Callable[[Caller, FunctionKey, str | None, str], bool]
@@ -37,6 +38,8 @@ class OperationResponse:
 
     members: Mapping[str, Any] = field(default_factory=dict)
     status: int | None = None
+    stream: "Callable[[StreamingResponder], Awaitable[None]] | None" = None
+    """Answers bit by bit instead of `members`; raises only before it has begun."""
 
 
 Handler = Callable[[OperationRequest], Awaitable[OperationResponse]]

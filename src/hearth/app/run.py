@@ -142,6 +142,7 @@ async def _serve(
     log.info("ready", endpoint=doors.endpoint, sandbox=parts.backend.name)
     try:
         await stop.wait()
+        parts.logs.is_ending = True
         log.info("stopping", in_flight=doors.edge.in_flight)
         async with asyncio.TaskGroup() as draining:
             draining.create_task(doors.edge.drain(settings.drain_s))

@@ -43,8 +43,8 @@ class LogQuery:
     """Streams whose events do not count if they were ingested at that moment or before."""
     matches: Matches | None = None
     """Of an event's text."""
-    prefix: str = ""
-    """Of the streams' names."""
+    prefix: str | tuple[str, ...] = ""
+    """Of the streams' names; one of several."""
     limit: int = PAGE_EVENTS_MAX
 
     def wants(self, frame: Frame) -> bool:

@@ -57,6 +57,8 @@ class LogStore:
         self._queue = Queue(limits.queue)
         self._open = OpenGroups(directory, limits.segments, clock.epoch_ms)
         self.catalog = LogCatalog(directory, self._disk, self._open, clock, self.flush)
+        self.is_ending = False
+        """Hearth stops: whoever follows a log should leave, for it would hold the stop up."""
         self._watchers: dict[LogGroup, set[asyncio.Event]] = {}
         self._something = asyncio.Event()  # waits to be written
         self._hurry = asyncio.Event()

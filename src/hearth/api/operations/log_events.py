@@ -164,7 +164,7 @@ class _LogEvents:
             streams=None if names is None else frozenset(names),
             prefix=prefix,
             after=None if token is None else EventId(token),
-            matches=_matches(members.get("filterPattern", "")),
+            matches=matches_of(members.get("filterPattern", "")),
             limit=members.get("limit", PAGE_EVENTS),
         )
         found = await self._found(group, query)
@@ -197,7 +197,7 @@ class _LogEvents:
             raise LogsInvalidParameter("The specified nextToken is invalid.") from error
 
 
-def _matches(pattern: str) -> Matches | None:
+def matches_of(pattern: str) -> Matches | None:
     if not pattern.strip():
         return None
     try:

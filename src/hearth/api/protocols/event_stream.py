@@ -39,6 +39,15 @@ def message(event: str, content_type: str, payload: bytes) -> bytes:
     return b"".join((before, payload, pack(">I", crc32(payload, crc))))
 
 
+def exception_message(code: str, payload: bytes) -> bytes:
+    """The end of a stream that failed; the payload is JSON."""
+    texts = {":message-type": "exception", ":exception-type": code, ":content-type": JSON}
+    headers = b"".join(_header(name, text) for name, text in texts.items())
+    lengths = pack(">II", _AROUND_BYTES + len(headers) + len(payload), len(headers))
+    before = lengths + pack(">I", crc32(lengths)) + headers + payload
+    return before + pack(">I", crc32(before))
+
+
 @lru_cache(maxsize=64)
 def _headers(event: str, content_type: str) -> bytes:
     texts = {":message-type": "event", ":event-type": event, ":content-type": content_type}
