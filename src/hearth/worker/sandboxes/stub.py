@@ -18,6 +18,9 @@ from hearth.worker.sandboxes.stage import HOST
 
 _TRIES: Final = 200
 _PAUSE_S: Final = 0.01
+_PF_EXITING: Final = 0x4
+_STAT_FLAGS: Final = 6
+"""After the name, in /proc/PID/stat: proc(5)."""
 
 
 def wait_and_clean(launcher: int, worker: int, cgroups: list[str]) -> NoReturn:
@@ -34,10 +37,24 @@ def wait_and_clean(launcher: int, worker: int, cgroups: list[str]) -> NoReturn:
     if os.getppid() != worker:
         end()
     os.waitpid(launcher, 0)  # the kernel ends it only after everything in its pid namespace
-    if os.getppid() != worker:
+    if os.getppid() != worker or _is_ending(worker):
         for group in cgroups:
             _remove(Path(HOST + group))  # the launcher moved our root with its own
     os._exit(0)
+
+
+def _is_ending(process: int) -> bool:
+    """A worker that was killed closes its sockets before we are told that it is gone: a launcher
+    that sees its socket closed may end in between, and the worker would be taken for alive."""
+    try:
+        fd = os.open(f"{HOST}/proc/{process}/stat", os.O_RDONLY)
+    except OSError:
+        return True  # gone
+    try:
+        flags = os.read(fd, 4096).rpartition(b")")[2].split()[_STAT_FLAGS]
+    finally:
+        os.close(fd)
+    return bool(int(flags) & _PF_EXITING)
 
 
 def _thaw(group: str) -> None:
