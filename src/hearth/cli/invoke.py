@@ -70,7 +70,7 @@ def invoke(
         else:
             answer = client.invoke(**request)
             body = answer["Payload"].read()
-            _show_log(answer.get("LogResult"))
+            _show_log(request, answer.get("LogResult"))
             click.echo(body)
             function_error = answer.get("FunctionError")
     if function_error is not None:
@@ -97,15 +97,15 @@ def _stream(client: "LambdaClient", request: "InvocationRequestTypeDef") -> str 
     if end is None:
         raise Failure(_BROKEN_OFF)
     click.echo()
-    _show_log(end.get("LogResult"))
+    _show_log(request, end.get("LogResult"))
     if "ErrorCode" not in end:
         return None
     click.echo(end.get("ErrorDetails", ""))
     return str(end["ErrorCode"])
 
 
-def _show_log(encoded: str | None) -> None:
-    if encoded is not None:
+def _show_log(request: "InvocationRequestTypeDef", encoded: str | None) -> None:
+    if encoded is not None and request.get("LogType") == "Tail":
         tail = base64.b64decode(encoded).decode(errors="replace")
         click.echo(_shown(tail.rstrip("\n")), err=True)
 
