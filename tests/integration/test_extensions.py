@@ -205,7 +205,7 @@ class Lines:
     def __init__(self, lines: list[str]) -> None:
         self._lines = lines
 
-    def append(self, lines: list[bytes]) -> None:
+    def append(self, at_ms: int, lines: list[bytes]) -> None:
         self._lines += [line.decode() for line in lines]
 
 

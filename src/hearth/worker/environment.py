@@ -72,7 +72,7 @@ class ExecutionEnvironment:
             new_program=new_program,
             events=self,
             lifecycle=self.lifecycle,
-            journal=Journal(sink),
+            journal=Journal(sink, clock),
             lines=lines_of(function, clock),
         )
         self._invokes = InvokePhase(core, self._start_reset)

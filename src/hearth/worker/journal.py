@@ -2,6 +2,7 @@
 
 from typing import Final, Protocol
 
+from hearth.base.clock import Clock
 from hearth.model import limits
 from hearth.worker.run import Run
 
@@ -11,31 +12,36 @@ _TAIL_BYTES_MAX: Final = limits.LOG_RESULT_BYTES_MAX
 class LogSink(Protocol):
     """Where an environment's lines go. Must not block and must not raise."""
 
-    def append(self, lines: list[bytes]) -> None: ...
+    def append(self, at_ms: int, lines: list[bytes]) -> None:
+        """Lines of one moment, in milliseconds since the epoch."""
+        ...
 
 
 class Journal:
-    """Collects lines and hands them on in portions. `run` is the invoke that they belong to."""
+    """Collects lines and hands them on in portions, each line with the moment at which it came.
+    `run` is the invoke that they belong to."""
 
-    __slots__ = ("_early", "_is_early", "_lines", "_sink")
+    __slots__ = ("_clock", "_early", "_is_early", "_portions", "_sink")
 
-    def __init__(self, sink: LogSink) -> None:
+    def __init__(self, sink: LogSink, clock: Clock) -> None:
         self._sink = sink
-        self._lines: list[bytes] = []
+        self._clock = clock
+        self._portions: list[tuple[int, list[bytes]]] = []
         self._early = bytearray()
         self._is_early = True
 
     def note(self, line: str) -> None:
         """A line that is never part of a tail; "" is none."""
         if line:
-            self._lines.append(line.encode())
+            self._add([line.encode()])
 
     def write(self, line: str, run: Run | None) -> None:
         if line:
             self.take([line.encode()], run)
 
     def take(self, lines: list[bytes], run: Run | None) -> None:
-        self._lines.extend(lines)
+        if lines:
+            self._add(lines)
         if run is None:
             if self._is_early:
                 _add(self._early, lines)
@@ -51,9 +57,17 @@ class Journal:
 
     def flush(self) -> None:
         """Hand the lines so far to the log."""
-        if self._lines:
-            lines, self._lines = self._lines, []
-            self._sink.append(lines)
+        if self._portions:
+            portions, self._portions = self._portions, []
+            for at_ms, lines in portions:
+                self._sink.append(at_ms, lines)
+
+    def _add(self, lines: list[bytes]) -> None:
+        at_ms = self._clock.epoch_ms()
+        if self._portions and self._portions[-1][0] == at_ms:
+            self._portions[-1][1].extend(lines)
+        else:
+            self._portions.append((at_ms, list(lines)))
 
 
 def _add(tail: bytearray, lines: list[bytes]) -> None:

@@ -75,14 +75,13 @@ class Memory:
 class StreamSink:
     """One environment's log stream."""
 
-    def __init__(self, logs: Logs, group: LogGroup, stream: str, clock: Clock) -> None:
+    def __init__(self, logs: Logs, group: LogGroup, stream: str) -> None:
         self._logs = logs
         self._group = group
         self._stream = stream
-        self._clock = clock
 
-    def append(self, lines: list[bytes]) -> None:
-        self._logs.append(self._group, self._stream, self._clock.epoch_ms(), lines)
+    def append(self, at_ms: int, lines: list[bytes]) -> None:
+        self._logs.append(self._group, self._stream, at_ms, lines)
 
 
 class Worker:
@@ -199,7 +198,7 @@ class Worker:
             if trees.opt is not None:  # else there can be none, and a thread is dear
                 found = await asyncio.to_thread(find_extensions, made, program.mounts, environment)
                 launch = replace(launch, extensions=found)
-        sink = StreamSink(self._logs, group, stream, self._clock)
+        sink = StreamSink(self._logs, group, stream)
         return ExecutionEnvironment(made, function, launch, sink, self._clock, self._jobs)
 
     def _log_place(self, function: FunctionVersion) -> tuple[LogGroup, str]:

@@ -54,7 +54,7 @@ class Scene:
             programs,
         )
 
-    def append(self, lines: list[bytes]) -> None:
+    def append(self, at_ms: int, lines: list[bytes]) -> None:
         self.log += [line.decode() for line in lines]
 
     async def invoke(self, name: str = "r1", *, tail: bool = False) -> InvokeResult:

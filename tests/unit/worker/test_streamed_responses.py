@@ -67,7 +67,7 @@ class Scene:
             Programs(*scripts),
         )
 
-    def append(self, lines: list[bytes]) -> None:
+    def append(self, at_ms: int, lines: list[bytes]) -> None:
         self.log += [line.decode() for line in lines]
 
     async def invoke(

@@ -92,7 +92,7 @@ class Scene:
         self.answers: list[Answer] = []
         self.released: list[bool] = []
 
-    def append(self, lines: list[bytes]) -> None:
+    def append(self, at_ms: int, lines: list[bytes]) -> None:
         self.log += [line.decode() for line in lines]
 
     def subscribe(
