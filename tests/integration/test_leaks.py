@@ -28,6 +28,7 @@ from hearth.base.clock import SystemClock
 from hearth.base.jobs import Jobs
 from hearth.worker.sandboxes.bubblewrap import BubblewrapBackend
 from hearth.worker.sandboxes.zygote import ZygoteBackend
+from hearth.worker.stem_policy import STEM_MB, StemBounds
 
 COUNT = int(os.environ.get("HEARTH_TEST_SANDBOXES", "48"))
 AT_A_TIME = 8
@@ -55,6 +56,9 @@ async def main(tier: str, directory: Path) -> None:
     instance = uuid.uuid4().hex[:12]
     async with Jobs() as jobs:
         backend = TIERS[tier](instance, directory / "run", SystemClock(), jobs)
+        if tier == "stem":  # as many before as after: else the pool grows with what is wanted
+            bounds = StemBounds(floor=STEMS, memory_mb=STEMS * STEM_MB)
+            backend = ZygoteBackend(instance, directory / "run", SystemClock(), jobs, bounds)
         capabilities = await backend.open()
         if not capabilities.usable:
             pytest.skip(f"no {backend.name} here: {capabilities.why_not}")
