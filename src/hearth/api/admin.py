@@ -93,6 +93,8 @@ class SandboxRow(msgspec.Struct, frozen=True, kw_only=True):
     region: str
     function: str
     version: str
+    tenant: str | None = None
+    """Whom alone it serves, if its function keeps its tenants apart."""
     state: str
     age_s: float
     memory_bytes: int

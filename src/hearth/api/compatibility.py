@@ -13,8 +13,8 @@ from hearth.api.compatibility_logs import LOGS
 from hearth.api.support import Status, Support, unsupported, works, works_but
 
 _REFUSED: Final = (
-    "container images, VPC, file systems, tracing, KMS keys, durable configuration, "
-    "tenancy and capacity providers are refused by name unless they only repeat the default"
+    "container images, VPC, file systems, tracing, KMS keys, durable configuration and "
+    "capacity providers are refused by name unless they only repeat the default"
 )
 _NO_SIGNER: Final = (
     "signatures cannot be verified, as AWS Signer's profiles live at AWS: all code counts as "
@@ -54,6 +54,7 @@ LAMBDA: Final[Mapping[str, Support]] = MappingProxyType(
             "GetProvisionedConcurrencyConfig",
             "GetRuntimeManagementConfig",
             "InvokeAsync",
+            "InvokeWithResponseStream",
             "ListAliases",
             "ListCodeSigningConfigs",
             "ListFunctionEventInvokeConfigs",
@@ -82,8 +83,7 @@ LAMBDA: Final[Mapping[str, Support]] = MappingProxyType(
             "container images, SourceKMSKeyArn and PublishTo are refused by name",
             "UpdateFunctionCode",
         ),
-        **works_but("TenantId is refused by name", "InvokeWithResponseStream"),
-        **works_but("TenantId and DurableExecutionName are refused by name", "Invoke"),
+        **works_but("DurableExecutionName is refused by name", "Invoke"),
         **works_but(
             "only Auto is accepted: a runtime is this machine's interpreter, and an old build "
             "cannot be kept for one function",

@@ -46,6 +46,7 @@ TARGET_LENGTH_MAX: Final = 768
 _TARGET = re.compile(r"/2015-03-31/functions/([^/?]+)/invocations/?(?:\?(.*))?")
 _QUALIFIER = re.compile(r"[a-zA-Z0-9$_-]{1,128}")
 _FUNCTION_NAME_LENGTH_MAX: Final = 256
+_TENANT = re.compile(r"[a-zA-Z0-9._:/=+\-@ ]{1,256}")
 _TRACE_ID = re.compile(r"[\x21-\x7e]{1,512}")
 _check_json: Final = msgspec.json.Decoder(msgspec.Raw).decode
 _SYNTAX: Final = "Could not parse request body into json: Could not parse payload into json: "
@@ -66,6 +67,7 @@ class InvokeArguments(NamedTuple):
     log_tail: bool
     client_context: str | None
     payload: bytes
+    tenant: str | None = None
 
 
 class Invoker(Protocol):
@@ -99,11 +101,12 @@ def fast_arguments(request: HttpRequest) -> InvokeArguments | None:
     addressed = _addressed(request.target) if len(request.target) <= TARGET_LENGTH_MAX else None
     invocation_type = headers.get("x-amz-invocation-type", SYNC)
     log_type = headers.get("x-amz-log-type", "None")
+    tenant = headers.get("x-amz-tenant-id")
     if (
         addressed is None
         or invocation_type not in (SYNC, EVENT, DRY_RUN)
         or log_type not in ("None", "Tail")
-        or "x-amz-tenant-id" in headers
+        or (tenant is not None and not _TENANT.fullmatch(tenant))
         or "x-amz-durable-execution-name" in headers
     ):
         return None
@@ -115,6 +118,7 @@ def fast_arguments(request: HttpRequest) -> InvokeArguments | None:
         log_tail=log_type == "Tail",
         client_context=headers.get("x-amz-client-context"),
         payload=request.body,
+        tenant=tenant,
     )
 
 
@@ -124,9 +128,9 @@ def arguments_from_members(members: Mapping[str, Any]) -> InvokeArguments:
     Raises NotImplementedHere for what this Hearth cannot do, ValidationFailed for a name that the
     model accepts and that names nothing.
     """
-    for name in ("TenantId", "DurableExecutionName"):
-        if name in members:
-            raise NotImplementedHere(f"Hearth does not support {name} of lambda:Invoke yet.")
+    if "DurableExecutionName" in members:
+        name = "DurableExecutionName"
+        raise NotImplementedHere(f"Hearth does not support {name} of lambda:Invoke yet.")
     text = members["FunctionName"]
     try:
         reference = FunctionReference.parse(text)
@@ -139,6 +143,7 @@ def arguments_from_members(members: Mapping[str, Any]) -> InvokeArguments:
         log_tail=members.get("LogType") == "Tail",
         client_context=members.get("ClientContext"),
         payload=members.get("Payload", b""),
+        tenant=members.get("TenantId"),
     )
 
 
@@ -168,6 +173,7 @@ class InvokeHandler:
             log_tail=arguments.log_tail,
             request=RequestId(request_id),
             trace_id=self._trace_id(request.headers.get("x-amzn-trace-id"), request_id),
+            tenant=arguments.tenant,
         )
 
     def dry_run(self, call: InvokeCall) -> Answer:

@@ -69,6 +69,7 @@ class View:
                     region=status.function.region,
                     function=status.function.name,
                     version=status.version,
+                    tenant=status.tenant,
                     state="frozen" if used and used.is_frozen else status.state,
                     age_s=status.age_s,
                     memory_bytes=used.used_bytes if used else 0,

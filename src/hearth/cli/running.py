@@ -112,12 +112,15 @@ def ps(*, state: str | None, as_json: bool) -> None:
     if not rows:
         note("No sandbox runs: none was needed yet, or all were idle for long enough to end.")
         return
+    has_tenants = any(row.tenant is not None for row in rows)
+    tenant = ["TENANT"] if has_tenants else []
     output.show_table(
-        ["FUNCTION", "VERSION", "STATE", "AGE>", "MEMORY>", "INVOKES>", "SANDBOX"],
+        ["FUNCTION", "VERSION", *tenant, "STATE", "AGE>", "MEMORY>", "INVOKES>", "SANDBOX"],
         [
             [
                 row.function,
                 row.version,
+                *([row.tenant or ""] if has_tenants else []),
                 row.state,
                 output.duration(row.age_s),
                 f"{output.mebibytes(row.memory_bytes)} of {output.mebibytes(row.memory_max_bytes)}",

@@ -15,6 +15,7 @@ from typing import Any, Final
 from hearth.base.clock import Clock
 from hearth.control.documents import Document, Documents, Kind
 from hearth.control.rules import shown
+from hearth.control.validation import no_tenants
 from hearth.model.errors import (
     InvalidParameterValue,
     ResourceConflict,
@@ -99,6 +100,8 @@ class FunctionUrls:
         self, function: FunctionVersion, alias: str | None, change: UrlChange
     ) -> FunctionUrl:
         """Raises ResourceConflict, InvalidParameterValue."""
+        if function.per_tenant:
+            raise no_tenants("A function URL")
         _check_cors(change.cors)
         assert change.auth is not None, "the model requires it"
         now = shown(self._clock.utc())

@@ -44,6 +44,7 @@ from hearth.control.validation import (
     check_sizes,
     check_snap_start,
     check_tags,
+    check_tenancy,
 )
 from hearth.control.versions import Forget, Versions, number_of
 from hearth.control.zips import check_total, unzipped_bytes
@@ -120,6 +121,7 @@ class Functions:
         if not request.runtime or not request.handler:
             raise InvalidParameterValue(NO_RUNTIME)
         check_snap_start(request.runtime, request.tmp_mb, request.snap_start)
+        check_tenancy(request.per_tenant, request.snap_start)
         if request.package is None:
             raise InvalidParameterValue(NO_CODE)
         if await self._store.read(request.key) is not None:
@@ -145,6 +147,7 @@ class Functions:
             dead_letter_arn=request.dead_letter_arn or None,
             logging=request.logging,
             snap_start=request.snap_start,
+            per_tenant=request.per_tenant,
             state=State.PENDING,
             state_reason=CREATING,
             state_reason_code=CREATING_CODE,
@@ -311,4 +314,5 @@ def _with_configuration(function: FunctionVersion, request: UpdateConfiguration)
         changed["dead_letter_arn"] = request.dead_letter_arn or None
     after = replace(function, **changed)
     check_snap_start(after.runtime, after.tmp_mb, after.snap_start)
+    check_tenancy(after.per_tenant, after.snap_start)
     return after

@@ -28,6 +28,7 @@ from hearth.control.concurrency import (
 )
 from hearth.control.documents import Document, Documents, Place
 from hearth.control.replica import Replica
+from hearth.control.validation import no_tenants
 from hearth.model.errors import (
     InitFailed,
     InvalidParameterValue,
@@ -154,6 +155,8 @@ class ProvisionedConcurrency:
 
     async def put(self, function: FunctionVersion, qualifier: str, requested: int) -> Provisioned:
         """`function` is $LATEST. Raises ServiceError with AWS's text."""
+        if function.per_tenant:
+            raise no_tenants("Provisioned concurrency")
         async with self._locks.of(function.key):
             self._check_qualifier(function, qualifier)
             self._check_amount(function, qualifier, requested)

@@ -78,6 +78,7 @@ class _Record(msgspec.Struct, kw_only=True):
     dead_letter_arn: str | None = None
     logging: LogSettings = LogSettings()
     snap_start: bool = False
+    per_tenant: bool = False
     state: State
     state_reason: str | None = None
     state_reason_code: str | None = None
@@ -233,6 +234,7 @@ def _members(function: FunctionVersion) -> dict[str, Any]:
         "dead_letter_arn": function.dead_letter_arn,
         "logging": function.logging,
         "snap_start": function.snap_start,
+        "per_tenant": function.per_tenant,
         "state": function.state,
         "state_reason": function.state_reason,
         "state_reason_code": function.state_reason_code,
@@ -267,6 +269,7 @@ def _version(record: _Record) -> FunctionVersion:
         dead_letter_arn=record.dead_letter_arn,
         logging=record.logging,
         snap_start=record.snap_start,
+        per_tenant=record.per_tenant,
         state=record.state,
         state_reason=record.state_reason,
         state_reason_code=record.state_reason_code,

@@ -39,6 +39,7 @@ class CreateFunction:
     dead_letter_arn: str | None = None
     logging: LogSettings = field(default_factory=LogSettings)
     snap_start: bool = False
+    per_tenant: bool = False
     publish: bool = False
     """Make it version 1 too."""
 

@@ -194,3 +194,19 @@ def check_snap_start(runtime: str, tmp_mb: int, snap_start: bool) -> None:
             "SnapStart enabled functions cannot have ephemeral storage of more than "
             f"{limits.TMP_MB_DEFAULT} MB."
         )
+
+
+def check_tenancy(per_tenant: bool, snap_start: bool) -> None:
+    """A snapshot is made before anybody knows for which tenant. AWS's words are not known to us."""
+    if per_tenant and snap_start:
+        raise no_tenants("SnapStart")
+
+
+def no_tenants(feature: str) -> InvalidParameterValue:
+    """What a function that keeps its tenants apart cannot have.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/tenant-isolation.html
+    """
+    return InvalidParameterValue(
+        f"{feature} is not supported for functions with tenant isolation (TenancyConfig)."
+    )

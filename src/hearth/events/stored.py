@@ -41,6 +41,7 @@ class _Event(msgspec.Struct, omit_defaults=True, rename=None):
     attempts: int = 0
     throttles: int = 0
     incarnation: str = ""
+    tenant: str | None = None
 
 
 class _Response(msgspec.Struct, omit_defaults=True):
@@ -153,6 +154,7 @@ def _row(event: AsyncEvent) -> _Event:
         attempts=event.attempts,
         throttles=event.throttles,
         incarnation=event.incarnation,
+        tenant=call.tenant,
     )
 
 
@@ -180,6 +182,7 @@ def _read(row: _Event) -> AsyncEvent:
             client_context=row.client_context,
             request=RequestId(row.request),
             trace_id=row.trace_id,
+            tenant=row.tenant,
         ),
         accepted_ms=row.accepted_ms,
         attempts=row.attempts,

@@ -76,6 +76,8 @@ class FunctionVersion:
     logging: LogSettings = field(default_factory=LogSettings)
     snap_start: bool = False
     """SnapStart, ApplyOn PublishedVersions: a published version is initialised beforehand."""
+    per_tenant: bool = False
+    """TenancyConfig PER_TENANT: no environment serves two tenants. Said when it is created."""
     state: State = State.PENDING
     state_reason: str | None = None
     state_reason_code: str | None = None
@@ -90,6 +92,8 @@ class FunctionVersion:
     """Made at create, kept for life: tells a function from an earlier one of the same name."""
     initialization: Initialization = Initialization.ON_DEMAND
     """Of one environment, when a worker is asked to start it; never stored."""
+    tenant: str | None = None
+    """Whom one environment serves, if it is `per_tenant`; said by each invoke, never stored."""
 
     @property
     def arn(self) -> str:
@@ -197,9 +201,19 @@ class ConfigurationId:
     instance_id: str
     version: str
     revision_id: str
+    tenant: str | None = None
+    """Nor by two tenants of one configuration, where its function keeps them apart."""
+
+    @property
+    def of_all_tenants(self) -> "ConfigurationId":
+        return self if self.tenant is None else replace(self, tenant=None)
 
 
 def configuration_id(function: FunctionVersion) -> ConfigurationId:
     return ConfigurationId(
-        function.key, function.instance_id, function.version, function.revision_id
+        function.key,
+        function.instance_id,
+        function.version,
+        function.revision_id,
+        function.tenant,
     )

@@ -58,6 +58,8 @@ class InvokeCall:
     """The caller's X-Amzn-Trace-Id, if it sent one."""
     sink: ResponseSink | None = None
     """Where a function that streams writes to; None collects its response into the result."""
+    tenant: str | None = None
+    """For whom it is, if the caller said so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

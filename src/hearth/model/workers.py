@@ -46,6 +46,8 @@ class SandboxStatus:
 
     function: FunctionKey
     version: str
+    tenant: str | None = None
+    """Whom alone it serves, if its function keeps tenants apart."""
     sandbox: SandboxId | None
     """None while it is still starting."""
     worker: WorkerId | None

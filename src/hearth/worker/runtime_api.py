@@ -324,15 +324,18 @@ def event_headers(
     invoked_arn: str,
     trace_id: str,
     client_context: str | None,
+    tenant: str | None = None,
 ) -> tuple[tuple[str, str], ...]:
     """The headers of `next`, for one invoke."""
-    headers = (
+    headers: tuple[tuple[str, str], ...] = (
         ("Content-Type", "application/json"),
         ("Lambda-Runtime-Aws-Request-Id", request),
         ("Lambda-Runtime-Deadline-Ms", str(deadline_ms)),
         ("Lambda-Runtime-Invoked-Function-Arn", invoked_arn),
         ("Lambda-Runtime-Trace-Id", trace_id),
     )
+    if tenant is not None:
+        headers = (*headers, ("Lambda-Runtime-Aws-Tenant-Id", tenant))
     if client_context is None:
         return headers
     return (*headers, ("Lambda-Runtime-Client-Context", _one_line(client_context)))

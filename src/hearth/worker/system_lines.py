@@ -160,11 +160,12 @@ class JsonLines:
         return self._line("INFO" if failure is None else "WARN", "platform.initReport", record)
 
     def start(self, request: RequestId) -> str:
-        record = {"requestId": request, "version": self._function.version}
+        function = self._function
+        record = {"requestId": request, "version": function.version, **tenant_of(function)}
         return self._line("INFO", "platform.start", record)
 
     def end(self, request: RequestId, failure: Failure | None) -> str:
-        record = {"requestId": request, **_ending(failure)}
+        record = {"requestId": request, **tenant_of(self._function), **_ending(failure)}
         return self._line("DEBUG" if failure is None else "WARN", "platform.runtimeDone", record)
 
     def report(
@@ -188,7 +189,12 @@ class JsonLines:
         if restore_s is not None:
             metrics["restoreDurationMs"] = _ms(restore_s)
             metrics["billedRestoreDurationMs"] = math.ceil(_ms(restore_s))
-        record = {"requestId": request, "metrics": metrics, **_ending(failure)}
+        record = {
+            "requestId": request,
+            **tenant_of(self._function),
+            "metrics": metrics,
+            **_ending(failure),
+        }
         return self._line("INFO" if failure is None else "WARN", "platform.report", record)
 
     def restore_start(self, text: str) -> str:
@@ -223,6 +229,14 @@ class JsonLines:
             return ""
         line = {"time": _time(self._clock.utc()), "type": type_, "record": record}
         return msgspec.json.encode(line).decode()
+
+
+def tenant_of(function: FunctionVersion) -> dict[str, str]:
+    """Part of what is told of an invoke that is for a tenant; lines of text do not have it.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/tenant-isolation-monitor.html
+    """
+    return {} if function.tenant is None else {"tenantId": function.tenant}
 
 
 def _runtime_of(text: str) -> tuple[str, str]:

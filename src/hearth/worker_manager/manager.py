@@ -206,7 +206,8 @@ class WorkerManager:
         What runs finishes first, and who waits for an old configuration is still served by it.
         """
         for home in self._all_homes():
-            if home.configuration.key == function and home.configuration not in keep:
+            configuration = home.configuration
+            if configuration.key == function and configuration.of_all_tenants not in keep:
                 self._feed(home, Retired())
 
     def renew(self, function: FunctionKey) -> None:
@@ -366,6 +367,7 @@ def _status(home: _Home, now_s: float) -> list[SandboxStatus]:
         SandboxStatus(
             function=key,
             version=version,
+            tenant=home.function.tenant,
             sandbox=None,
             worker=None,
             state="starting",
@@ -379,6 +381,7 @@ def _status(home: _Home, now_s: float) -> list[SandboxStatus]:
         SandboxStatus(
             function=key,
             version=version,
+            tenant=home.function.tenant,
             sandbox=slot.sandbox,
             worker=slot.worker,
             state=slot.state.value,

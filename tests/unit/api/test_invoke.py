@@ -320,15 +320,27 @@ def test_what_breaks_the_model_is_refused_in_its_words(
     assert f"at '{path}' failed to satisfy constraint: Member must" in got.json["message"]
 
 
-@pytest.mark.parametrize(
-    ("header", "member"),
-    [("x_amz_tenant_id", "TenantId"), ("x_amz_durable_execution_name", "DurableExecutionName")],
-)
-def test_a_setting_that_would_have_no_effect_is_refused(header: str, member: str) -> None:
-    headers: dict[str, Any] = {header: "one"}
+def test_a_setting_that_would_have_no_effect_is_refused() -> None:
+    headers: dict[str, Any] = {"x_amz_durable_execution_name": "one"}
     got = refusal(http_request("POST", PATH, **headers))
     assert got.status == 501
-    assert got.json["message"] == f"Hearth does not support {member} of lambda:Invoke yet."
+    assert got.json["message"] == (
+        "Hearth does not support DurableExecutionName of lambda:Invoke yet."
+    )
+
+
+@pytest.mark.parametrize("tenant", ["", "a,b", "x" * 257, "t\u00e4"])
+def test_a_tenant_that_breaks_the_model_is_refused_in_its_words(tenant: str) -> None:
+    got = refusal(http_request("POST", PATH, x_amz_tenant_id=tenant))
+    assert (got.status, got.headers["x-amzn-ErrorType"]) == (400, "ValidationException")
+    assert "at 'tenantId' failed to satisfy constraint: Member must" in got.json["message"]
+
+
+@pytest.mark.parametrize("tenant", ["blue", "x" * 256, "a-b_c.d:e/f=g+h@i j"])
+def test_a_tenant_is_passed_on(tenant: str) -> None:
+    arguments = fast_arguments(http_request("POST", PATH, x_amz_tenant_id=tenant))
+    assert arguments is not None
+    assert arguments.tenant == tenant
 
 
 def test_a_path_that_only_looks_like_invoke_is_unknown() -> None:

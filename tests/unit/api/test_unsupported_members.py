@@ -22,7 +22,6 @@ from hearth.model.errors import InvalidParameterValue
         ("PackageType", "Image"),
         ("TracingConfig", {"Mode": "Active"}),
         ("DurableConfig", {}),
-        ("TenancyConfig", {"TenantIsolationMode": "PER_TENANT"}),
         ("CapacityProviderConfig", {"LambdaManagedInstancesCapacityProviderConfig": {}}),
         ("RuntimeConfig", {"RuntimeArn": "a", "RuntimeAlias": "b"}),
         ("AcceleratorConfig", {"AcceleratorMemorySize": 1}),

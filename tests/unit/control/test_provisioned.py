@@ -302,3 +302,11 @@ def test_what_may_not_be_provisioned_is_told_apart() -> None:
             w.provisioned.get(F, LATEST)
 
     play(scenario)
+
+
+def test_a_function_that_keeps_tenants_apart_has_none() -> None:
+    async def scenario(w: World) -> None:
+        with pytest.raises(InvalidParameterValue, match="Provisioned concurrency is not supported"):
+            await w.provisioned.put(replace(F, per_tenant=True), "1", 1)
+
+    play(scenario)

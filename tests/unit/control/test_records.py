@@ -46,6 +46,7 @@ FUNCTION = FunctionVersion(
     environment_given=True,
     tags={"t": "v"},
     snap_start=True,
+    per_tenant=True,
     layers=(LayerUse(arn="a:1", sha256="b" * 64, size_bytes=3, unzipped_bytes=4),),
     dead_letter_arn="arn:aws:sqs:eu-central-1:123456789012:q",
     state=State.FAILED,
@@ -70,8 +71,8 @@ FIRST = (
 def test_every_member_survives() -> None:
     assert decode(encode(FUNCTION)) == FUNCTION
     defaults = {f.name for f in fields(FUNCTION) if getattr(FUNCTION, f.name) == f.default}
-    # The initialisation is of an environment, never stored.
-    assert defaults == {"version", "initialization"}, (
+    # The initialisation and the tenant are of an environment, never stored.
+    assert defaults == {"version", "initialization", "tenant"}, (
         "give the new member a value here that is not its default"
     )
 

@@ -64,6 +64,7 @@ SETTLEMENT = Settlement(
                     FunctionName("f"), AccountId("123456789012"), Region("eu-west-1"), "live"
                 ),
                 qualifier="live",
+                tenant="blue",
                 client_context='{"custom": {"ä": "\\n"}}',
                 trace_id="Root=1-0-0;Lineage=00000000:3",
                 payload=bytes(range(256)),

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from fakes.invokes import CALLER, FunctionTable, function_version, invoke_call
@@ -9,7 +11,7 @@ from hearth.model.errors import (
     ResourceNotFound,
     ServiceError,
 )
-from hearth.model.functions import FunctionVersion, State, UpdateStatus
+from hearth.model.functions import FunctionVersion, State, UpdateStatus, configuration_id
 from hearth.model.ids import AccountId, Caller, FunctionKey, FunctionName
 
 F = function_version()
@@ -124,3 +126,38 @@ def test_what_is_permitted_for_the_function_is_not_for_a_qualifier_of_it() -> No
 def test_a_deny_binds_the_functions_own_account() -> None:
     with pytest.raises(AccessDenied, match="with an explicit deny in a resource-based policy"):
         resolve(invoke_call("f"), Policies(F, permitted=set()))
+
+
+def test_a_function_that_keeps_tenants_apart_is_each_tenant_s_own() -> None:
+    functions = FunctionTable(replace(F, per_tenant=True))
+    blue, _ = resolve(invoke_call("f", tenant="blue"), functions)
+    green, _ = resolve(invoke_call("f", tenant="green"), functions)
+    assert (blue.tenant, green.tenant) == ("blue", "green")
+    assert configuration_id(blue) != configuration_id(green)
+    assert configuration_id(blue).of_all_tenants == configuration_id(F)
+
+
+@pytest.mark.parametrize(
+    ("per_tenant", "tenant", "text"),
+    [
+        (
+            True,
+            None,
+            "The invoked function is enabled with tenancy configuration. "
+            "Add a valid tenant ID in your request and try again.",
+        ),
+        (
+            False,
+            "blue",
+            "The invoked function is not enabled with tenancy configuration. "
+            "Remove the tenant ID from your request and try again.",
+        ),
+    ],
+)
+def test_a_tenant_that_is_missing_or_one_too_many_is_refused(
+    per_tenant: bool, tenant: str | None, text: str
+) -> None:
+    functions = FunctionTable(replace(F, per_tenant=per_tenant))
+    with pytest.raises(InvalidParameterValue) as caught:
+        resolve(invoke_call("f", tenant=tenant), functions)
+    assert caught.value.message == text

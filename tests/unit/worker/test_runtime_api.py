@@ -293,3 +293,9 @@ def test_there_is_no_restore_without_snapstart() -> None:
     scene = Scene()
     assert scene.call(*RESTORE).status == 404
     assert scene.api.state is RuntimeState.STARTED
+
+
+def test_only_an_invoke_for_a_tenant_names_it() -> None:
+    plain = event_headers(R1, 1, "arn", "trace", None)
+    for_blue = event_headers(R1, 1, "arn", "trace", None, "blue")
+    assert for_blue == (*plain, ("Lambda-Runtime-Aws-Tenant-Id", "blue"))

@@ -108,3 +108,13 @@ def test_what_a_function_prints_is_filtered_by_the_level_that_it_says() -> None:
     assert lines(application="TRACE").admitted(printed) == printed
     assert lines().admitted(printed) == [line for line in printed if b"debug" not in line]
     assert lines(application="WARN").admitted(printed) == [printed[2], printed[3]]
+
+
+def test_json_names_the_tenant_and_text_does_not() -> None:
+    settings = LogSettings(format=LogFormat.JSON, system_level="DEBUG")
+    of_blue = replace(FUNCTION, logging=settings, tenant="blue")
+    at = lines_of(of_blue, Noon())
+    for line in (at.start(REQUEST), at.end(REQUEST, None), reported(at, None)):
+        assert json.loads(line)["record"]["tenantId"] == "blue"
+    plain = lines_of(replace(of_blue, logging=LogSettings()), Noon())
+    assert plain.start(REQUEST) == "START RequestId: r-1 Version: $LATEST"

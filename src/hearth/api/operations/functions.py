@@ -119,6 +119,7 @@ class _Handlers:
                 dead_letter_arn=_dead_letter_arn(members),
                 logging=new_settings(members),
                 snap_start=bool(_snap_start(members)),
+                per_tenant=bool(members.get("TenancyConfig")),
                 publish=bool(members.get("Publish")),
             )
         )
@@ -290,6 +291,8 @@ def configured(function: FunctionVersion, qualifier: str | None) -> dict[str, An
         ]
     if function.dead_letter_arn is not None:
         members["DeadLetterConfig"] = {"TargetArn": function.dead_letter_arn}
+    if function.per_tenant:
+        members["TenancyConfig"] = {"TenantIsolationMode": "PER_TENANT"}
     if function.environment_given:
         members["Environment"] = {"Variables": dict(function.environment)}
     return members

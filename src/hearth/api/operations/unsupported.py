@@ -47,7 +47,6 @@ _DEFAULTS: Final[Mapping[str, _IsDefault]] = {
     "RuntimeConfig": _never,
     "S3ObjectStorageMode": _equals("COPY"),
     "SourceKMSKeyArn": _empty,
-    "TenancyConfig": _never,
     "TracingConfig": _is(Mode="PassThrough"),
     "VpcConfig": _empty,
 }

@@ -12,7 +12,8 @@ require "socket"
 module LambdaRuntime
   # What a handler is told about its invocation.
   class Context
-    attr_reader :aws_request_id, :invoked_function_arn, :deadline_ms, :identity, :client_context
+    attr_reader :aws_request_id, :invoked_function_arn, :deadline_ms, :identity, :client_context,
+                :tenant_id
 
     def initialize(headers)
       @aws_request_id = headers["lambda-runtime-aws-request-id"]
@@ -20,6 +21,7 @@ module LambdaRuntime
       @deadline_ms = headers["lambda-runtime-deadline-ms"].to_i
       @identity = parsed(headers["lambda-runtime-cognito-identity"])
       @client_context = parsed(headers["lambda-runtime-client-context"])
+      @tenant_id = headers["lambda-runtime-aws-tenant-id"]
     end
 
     def function_name = ENV["AWS_LAMBDA_FUNCTION_NAME"]

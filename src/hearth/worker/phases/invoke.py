@@ -54,6 +54,7 @@ class InvokePhase:
             invocation.invoked_arn,
             invocation.trace_id,
             invocation.client_context,
+            core.function.tenant,
         )
         run.timer = asyncio.get_running_loop().call_later(timeout_s, self._timed_out, run)
         program = core.program

@@ -9,6 +9,7 @@ from typing import Any
 from hearth.worker.phases.core import Core
 from hearth.worker.report import Failure, billed_ms
 from hearth.worker.run import Figures, Run
+from hearth.worker.system_lines import tenant_of
 from hearth.worker.telemetry.hub import Telemetry, iso
 
 TRACE_HEADER = "X-Amzn-Trace-Id"
@@ -64,6 +65,7 @@ def invoke_started(core: Core, telemetry: Telemetry, run: Run) -> None:
     record = {
         "requestId": run.invocation.request,
         "version": core.function.version,
+        **tenant_of(core.function),
         **_tracing(run),
     }
     telemetry.emit("platform.start", record)
@@ -83,6 +85,7 @@ def runtime_done(core: Core, telemetry: Telemetry, run: Run, failure: Failure | 
         ]
     record = {
         "requestId": run.invocation.request,
+        **tenant_of(core.function),
         **_status(failure),
         "spans": spans,
         "metrics": {
@@ -113,6 +116,7 @@ def invoke_reported(
         metrics["initDurationMs"] = _ms(figures.init_s)
     record: dict[str, Any] = {
         "requestId": request,
+        **tenant_of(core.function),
         **_status(failure),
         "metrics": metrics,
         **_tracing(run),

@@ -1,0 +1,93 @@
+"""Tenant isolation: what boto3, the function and the log see of tenants."""
+
+import json
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from compat.platform import Platform, create, wait_until
+
+if TYPE_CHECKING:
+    from types_boto3_lambda import LambdaClient
+
+pytestmark = pytest.mark.compat
+
+CODE = """
+import logging
+seen = []
+def handler(event, context):
+    seen.append(context.tenant_id)
+    logging.getLogger().warning("serving")
+    return seen
+"""
+
+
+def messages(platform: Platform, name: str) -> list[Any]:
+    logs = platform.service("logs")
+    pages = logs.get_paginator("filter_log_events").paginate(logGroupName=f"/aws/lambda/{name}")
+    return [json.loads(event["message"]) for page in pages for event in page["events"]]
+
+
+def asked(client: "LambdaClient", name: str, **more: Any) -> Any:
+    answer = client.invoke(FunctionName=name, Payload=b"{}", **more)
+    payload = answer["Payload"].read()
+    assert not answer.get("FunctionError"), payload
+    return json.loads(payload) if payload else None
+
+
+def test_an_environment_serves_one_tenant(platform: Platform) -> None:
+    client, name = platform.client(), f"tenants-{uuid.uuid4().hex[:8]}"
+    create(
+        client,
+        name,
+        CODE,
+        TenancyConfig={"TenantIsolationMode": "PER_TENANT"},
+        LoggingConfig={"LogFormat": "JSON"},
+        Timeout=60,
+    )
+    client.publish_version(FunctionName=name)
+    client.create_alias(FunctionName=name, Name="live", FunctionVersion="1")
+    assert asked(client, name, TenantId="blue") == ["blue"]
+    assert asked(client, name, TenantId="green") == ["green"]
+    assert asked(client, name, TenantId="blue") == ["blue", "blue"]
+    assert asked(client, name, TenantId="blue", Qualifier="live") == ["blue"], "of its version"
+    streamed = client.invoke_with_response_stream(FunctionName=name, TenantId="green")
+    chunks = [p["PayloadChunk"]["Payload"] for p in streamed["EventStream"] if "PayloadChunk" in p]
+    assert json.loads(b"".join(chunks)) == ["green", "green"]
+    accepted = client.invoke(
+        FunctionName=name, TenantId="red", InvocationType="Event", Payload=b"{}"
+    )
+    assert accepted["StatusCode"] == 202
+
+    def reported() -> set[str]:
+        return {
+            line["record"]["tenantId"]
+            for line in messages(platform, name)
+            if line.get("type") == "platform.report"
+        }
+
+    wait_until(lambda: reported() == {"blue", "green", "red"}, "every tenant is in the log")
+    said = {line["tenantId"] for line in messages(platform, name) if "serving" in str(line)}
+    assert said == {"blue", "green", "red"}
+    rows = json.loads(platform.command("ps", "--json").stdout)
+    assert {"blue", "green"} <= {row["tenant"] for row in rows if row["function"] == name}
+
+
+def test_a_tenant_is_required_where_it_is_used_and_nowhere_else(platform: Platform) -> None:
+    client, name = platform.client(), f"tenants-{uuid.uuid4().hex[:8]}"
+    create(client, name, CODE, TenancyConfig={"TenantIsolationMode": "PER_TENANT"})
+    create(client, f"{name}-not", CODE)
+    calls: list[tuple[str, dict[str, Any]]] = [
+        (name, {}),
+        (name, {"InvocationType": "Event"}),
+        (name, {"InvocationType": "DryRun"}),
+        (f"{name}-not", {"TenantId": "blue"}),
+    ]
+    for function, more in calls:
+        with pytest.raises(ClientError, match="tenancy configuration") as refused:
+            client.invoke(FunctionName=function, Payload=b"{}", **more)
+        assert refused.value.response["Error"]["Code"] == "InvalidParameterValueException"
+    with pytest.raises(ClientError, match="at 'tenantId' failed to satisfy constraint"):
+        client.invoke(FunctionName=name, TenantId="no,commas")
