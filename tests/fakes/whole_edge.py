@@ -141,7 +141,7 @@ class WholeEdge:
 
 @asynccontextmanager
 async def whole_edge(directory: Path, *more: Operation) -> "AsyncIterator[WholeEdge]":
-    """As app/run.py wires it; `more` are operations that it has not."""
+    """As app/doors.py wires it; `more` are operations that it has not."""
     kv = await MemoryEngine().bucket("meta")
     assert isinstance(kv, MemoryKeyValue)
     async with control_plane(kv, directory) as plane, Jobs() as requests:
