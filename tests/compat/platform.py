@@ -15,6 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import boto3
 import botocore.config
+import botocore.exceptions
 import pytest
 
 if TYPE_CHECKING:
@@ -226,13 +227,25 @@ def create(client: "LambdaClient", name: str, code: str, **settings: Any) -> str
 
 
 def wait_active(client: "LambdaClient", name: str) -> None:
-    waiter = client.get_waiter("function_active_v2")
-    waiter.wait(FunctionName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
+    """As boto3's waiter does, which looks once a second."""
+    _wait_while(client, name, "State", "Pending")
 
 
 def wait_updated(client: "LambdaClient", name: str) -> None:
-    waiter = client.get_waiter("function_updated_v2")
-    waiter.wait(FunctionName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
+    _wait_while(client, name, "LastUpdateStatus", "InProgress")
+
+
+def _wait_while(client: "LambdaClient", name: str, member: str, under_way: str) -> None:
+    last: Any = {}
+
+    def is_over() -> bool:
+        last.update(client.get_function_configuration(FunctionName=name))
+        return bool(last[member] != under_way)
+
+    wait_until(is_over, f"{name} is no longer {under_way}")
+    if last[member] == "Failed":
+        reason = last.get("StateReason") or last.get("LastUpdateStatusReason")
+        raise botocore.exceptions.WaiterError(name, f"{member}: Failed, {reason}", last)
 
 
 def wait_until(condition: Any, what: str, within_s: float = 60.0) -> None:

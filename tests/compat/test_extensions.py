@@ -4,7 +4,6 @@ import importlib.metadata
 import json
 import uuid
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -12,7 +11,6 @@ from compat.platform import Platform, create, package, wait_until
 
 pytestmark = pytest.mark.compat
 
-RECORDER = Path(__file__).parents[1] / "fakes" / "extensions" / "recorder.py"
 CODE = """
 import logging, os
 logging.getLogger().setLevel("INFO")
@@ -36,26 +34,6 @@ def messages(platform: Platform, name: str) -> list[str]:
     logs = platform.service("logs")
     pages = logs.get_paginator("filter_log_events").paginate(logGroupName=f"/aws/lambda/{name}")
     return [event["message"].rstrip("\n") for page in pages for event in page["events"]]
-
-
-def test_an_extension_of_a_layer_sees_each_invoke(platform: Platform) -> None:
-    client, name = platform.client(), f"x-{uuid.uuid4().hex[:8]}"
-    layer = package(
-        {"extensions/recorder": RECORDER.read_text()}, executable=("extensions/recorder",)
-    )
-    arn = client.publish_layer_version(LayerName=name, Content={"ZipFile": layer})
-    create(client, name, CODE, Layers=[arn["LayerVersionArn"]], MemorySize=256, Timeout=60)
-    for _ in range(2):
-        answer = client.invoke(FunctionName=name, Payload=b"{}")
-        assert "AWS_LAMBDA_RUNTIME_API" in json.loads(answer["Payload"].read())
-
-    def events() -> list[Any]:
-        found = [json.loads(m) for m in messages(platform, name) if m.startswith('{"extension"')]
-        return [said["event"]["eventType"] for said in found if "event" in said]
-
-    wait_until(lambda: events()[:2] == ["INVOKE", "INVOKE"], "every event is logged")
-    line = "EXTENSION\tName: recorder\tState: Ready\tEvents: [INVOKE, SHUTDOWN]"
-    assert line in messages(platform, name)
 
 
 def test_somebody_elses_extension_runs_unmodified(platform: Platform) -> None:

@@ -37,18 +37,11 @@ exports.look = async (event, context) => {
     };
 };
 exports.fails = async () => { throw new RangeError("out of it"); };
-exports.exits = async () => { process.exit(3); };
 exports.rejects = async () => {
     Promise.reject(new Error("lost"));
     await new Promise((resolve) => setTimeout(resolve, 20000));
 };
 exports.calls = (event, context, callback) => setTimeout(() => callback(null, { called: 1 }), 1);
-exports.streams = awslambda.streamifyResponse(async (event, stream) => {
-    stream.write("first,");
-    if (event.fail) { throw new TypeError("midway"); }
-    stream.write("second");
-    stream.end();
-});
 """
 MODULE = "export const handler = async (event) => ({ module: true, event });\n"
 NESTED = "exports.deep = { handler: async () => 'nested' };\n"
@@ -167,9 +160,6 @@ def test_errors_have_awss_form(functions: Functions) -> None:
     assert (payload["errorType"], payload["errorMessage"]) == ("RangeError", "out of it")
     assert payload["trace"][0] == "RangeError: out of it"
     assert "\tERROR\tInvoke Error \t" in log
-    payload, error, _ = functions.call("main.exits")
-    assert payload["errorType"] == "Runtime.ExitError"
-    assert payload["errorMessage"].endswith("Error: Runtime exited with error: exit status 3")
     assert functions.call("main.absent")[0]["errorType"] == "Runtime.HandlerNotFound"
     assert functions.call("nowhere.handler")[0]["errorType"] == "Runtime.ImportModuleError"
     assert functions.call("broken.handler")[0]["errorType"] == "Runtime.UserCodeSyntaxError"
@@ -217,32 +207,6 @@ def test_a_runtime_that_is_not_there_is_refused_with_how_to_add_it(
     with pytest.raises(client.exceptions.InvalidRuntimeException) as refused:
         client.invoke(FunctionName="missing")
     assert f"{missing[0]} is not installed on this machine. Add it with: " in str(refused.value)
-
-
-def test_a_streaming_handler_streams_and_fails_midway(
-    client: "LambdaClient", functions: Functions, runtime: str
-) -> None:
-    functions.make("main.streams")
-    name = functions.name("main.streams")
-    chunks, end = streamed(client, name, {"fail": False})
-    assert (b"".join(chunks), end.get("ErrorCode")) == (b"first,second", None)
-    chunks, end = streamed(client, name, {"fail": True})
-    assert chunks[0].startswith(b"first,")
-    assert end["ErrorCode"] == "Unhandled"
-    assert "midway" in end["ErrorDetails"]
-
-
-def streamed(client: "LambdaClient", name: str, event: Any) -> tuple[list[bytes], Any]:
-    """The chunks as they came, and InvokeComplete."""
-    answer = client.invoke_with_response_stream(FunctionName=name, Payload=json.dumps(event))
-    chunks: list[bytes] = []
-    end: Any = {}
-    for part in answer["EventStream"]:
-        if "PayloadChunk" in part:
-            chunks.append(part["PayloadChunk"]["Payload"])
-        else:
-            end = part["InvokeComplete"]
-    return chunks, end
 
 
 def test_node_waits_for_its_function_before_there_is_one(runtime: str, tmp_path: Path) -> None:

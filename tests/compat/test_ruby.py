@@ -27,7 +27,6 @@ def handler(event:, context:)
     left: context.get_remaining_time_in_millis > 0, env: ENV["GREETING"], who: who }
 end
 require "who"
-def fails(event:, context:) = raise(RangeError, "out of it")
 def leaves(event:, context:) = exit(3)
 module Deep
   class Inner
@@ -76,13 +75,12 @@ def call(client: "LambdaClient", handler: str, *events: Any) -> list[tuple[Any, 
 
 
 def test_a_handler_finds_what_aws_gives_it(client: "LambdaClient") -> None:
-    events = [{"text": "\u00e4", "list": [1, None, {}]}, {"text": "x" * (5 << 20)}]
-    first, second = call(client, "app.handler", *events)
-    payload, error, log = first
+    event: dict[str, Any] = {"text": "\u00e4", "list": [1, None, {}]}
+    ((payload, error, log),) = call(client, "app.handler", event)
     assert error is None, (payload, log)
     assert payload.pop("id")
     assert payload == {
-        "event": events[0],
+        "event": event,
         "count": 1,
         "name": "ruby-app-handler",
         "left": True,
@@ -90,19 +88,10 @@ def test_a_handler_finds_what_aws_gives_it(client: "LambdaClient") -> None:
         "who": "from the package",
     }
     assert "looking" in log
-    assert second[0]["event"] == events[1]
 
 
 def test_a_method_of_a_class_is_a_handler(client: "LambdaClient") -> None:
     assert call(client, "app.Deep::Inner.call", {})[0][:2] == ("nested", None)
-
-
-def test_what_is_raised_is_the_error(client: "LambdaClient") -> None:
-    ((payload, error, log),) = call(client, "app.fails", {})
-    assert error == "Unhandled"
-    assert (payload["errorType"], payload["errorMessage"]) == ("Function<RangeError>", "out of it")
-    assert any("app.rb" in frame for frame in payload["stackTrace"])
-    assert "RangeError" in log
 
 
 def test_exit_is_an_error_too(client: "LambdaClient") -> None:

@@ -9,6 +9,8 @@ working-storage section.
 01  answer-size    binary-long.
 01  position-next  binary-long.
 01  hits           binary-long.
+01  asked-to-sleep binary-long.
+01  asked-to-exit  binary-long.
 01  invocations    binary-long value 0.
 01  shown          pic z(8)9.
 01  setting        pic x(256).
@@ -25,8 +27,16 @@ procedure division.
     perform forever
         call "lambda_next" using payload payload-size
         add 1 to invocations
-        move 0 to hits
+        move 0 to hits asked-to-sleep asked-to-exit
         inspect payload(1:payload-size) tallying hits for all '"fail"'
+            asked-to-sleep for all '"sleep"' asked-to-exit for all '"exit"'
+        if asked-to-sleep > 0
+            call "C$SLEEP" using 60
+        end-if
+        if asked-to-exit > 0
+            move 3 to return-code
+            stop run
+        end-if
         if hits > 0
             call "lambda_fail" using
                 by reference z"InvalidEvent" z"asked to fail"

@@ -1,4 +1,6 @@
 // A function in C++.
+#include <unistd.h>
+
 #include <cstdlib>
 
 #include "lambda_runtime.hpp"
@@ -14,8 +16,12 @@ int count = 0;  // stays for the next event
 
 std::string handler(const lambda::Event& event) {
     ++count;
-    if (event.body.find("\"fail\"") != std::string::npos)
-        throw lambda::Error("InvalidEvent", "asked to fail");
+    const auto asks = [&](const char* what) {
+        return event.body.find(what) != std::string::npos;
+    };
+    if (asks("\"fail\"")) throw lambda::Error("InvalidEvent", "asked to fail");
+    if (asks("\"sleep\"")) sleep(60);
+    if (asks("\"exit\"")) std::exit(3);
     return "{\"count\": " + std::to_string(count) + ", \"greeting\": \"" + setting("GREETING") +
            "\", \"event\": " + event.body + "}";
 }

@@ -11,9 +11,10 @@ init() ->
 handler(Event) ->
     Count = get(count) + 1,
     put(count, Count),
-    case binary:match(Event, <<"\"fail\"">>) of
-        nomatch ->
-            [<<"{\"count\":">>, integer_to_binary(Count), <<",\"greeting\":\"">>,
-             os:getenv("GREETING", ""), <<"\",\"event\":">>, Event, <<"}">>];
-        _ -> throw({"InvalidEvent", "asked to fail"})
-    end.
+    asks(Event, <<"\"fail\"">>) andalso throw({"InvalidEvent", "asked to fail"}),
+    asks(Event, <<"\"sleep\"">>) andalso timer:sleep(60000),
+    asks(Event, <<"\"exit\"">>) andalso halt(3),
+    [<<"{\"count\":">>, integer_to_binary(Count), <<",\"greeting\":\"">>,
+     os:getenv("GREETING", ""), <<"\",\"event\":">>, Event, <<"}">>].
+
+asks(Event, What) -> binary:match(Event, What) =/= nomatch.

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"os"
+	"time"
 
 	"github.com/aws/aws-lambda-go/lambda"
 )
@@ -27,8 +28,15 @@ var count int // stays for the next event
 func handler(_ context.Context, event json.RawMessage) (answer, error) {
 	count++
 	var fields map[string]json.RawMessage
-	if json.Unmarshal(event, &fields) == nil && fields["fail"] != nil {
-		return answer{}, InvalidEvent{"asked to fail"}
+	if json.Unmarshal(event, &fields) == nil {
+		switch {
+		case fields["fail"] != nil:
+			return answer{}, InvalidEvent{"asked to fail"}
+		case fields["sleep"] != nil:
+			time.Sleep(time.Minute)
+		case fields["exit"] != nil:
+			os.Exit(3)
+		}
 	}
 	return answer{count, os.Getenv("GREETING"), event}, nil
 }

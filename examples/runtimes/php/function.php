@@ -15,5 +15,11 @@ function handler(mixed $event, object $context): array
     if (isset($event->fail)) {
         throw new InvalidEvent('asked to fail');
     }
+    if (isset($event->sleep)) {
+        sleep(60);
+    }
+    if (isset($event->exit)) {
+        exit(3);
+    }
     return ['count' => $count, 'greeting' => getenv('GREETING') ?: '', 'event' => $event];
 }

@@ -12,6 +12,8 @@ handler() {
         echo "asked to fail" >&2
         return 1
     fi
+    if grep -q '"sleep"' "$1"; then sleep 60; fi
+    if grep -q '"exit"' "$1"; then exit 3; fi
     printf '{"count": %s, "greeting": "%s", "event": ' "$count" "${GREETING:-}"
     cat "$1"
     printf '}'

@@ -3,7 +3,8 @@
 mod runtime;
 
 use runtime::Fault;
-use std::env;
+use std::time::Duration;
+use std::{env, process, thread};
 
 fn main() {
     runtime::run(|| {
@@ -15,6 +16,12 @@ fn main() {
             count += 1;
             if event.contains("\"fail\"") {
                 return Err(Fault::new("InvalidEvent", "asked to fail"));
+            }
+            if event.contains("\"sleep\"") {
+                thread::sleep(Duration::from_secs(60));
+            }
+            if event.contains("\"exit\"") {
+                process::exit(3);
             }
             let greeting = env::var("GREETING").unwrap_or_default();
             Ok(format!(

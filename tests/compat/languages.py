@@ -1,0 +1,340 @@
+"""One function in every language: what it answers to which event, and what AWS says of it.
+
+    {}                    {"count": of events in this process, "greeting": $GREETING, "event": it}
+    {"fail": true}        the language's exception InvalidEvent, "asked to fail"
+    {"sleep": true}       a minute later
+    {"exit": true}        no answer: the process ends with status 3
+    {"environment": true} its variables                     (where `lacks` does not say otherwise)
+    {"layer": true}       what the layer's library answers  (the same)
+    with $FAIL_INIT       the start fails with ConfigurationError, "asked to fail at the start"
+
+A language is skipped by name where this machine lacks its compiler or interpreter.
+"""
+
+import io
+import os
+import shutil
+import subprocess
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from compat.java_code import compile_java, compiled_with
+from compat.platform import PYTHON, package
+from hearth.runtimes import node_kit, nodes
+from hearth.runtimes.kit import KitFailed
+from hearth.runtimes.rubies import BOOTSTRAP
+from hearth.runtimes.survey import JAVA
+from hearth.settings import read_surroundings
+
+EXAMPLES: Final = Path(__file__).parents[2] / "examples" / "runtimes"
+BUILD_S: Final = 400
+PROVIDED: Final = "provided.al2023"
+NO_SEARCH_PATH: Final = "what it is linked with is in its binary"
+ONE_VARIABLE: Final = "its example shows one variable; shell's row has them all"
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    package: bytes
+    runtime: str
+    layer: Mapping[str, bytes] = field(default_factory=dict)
+    """Files below /opt: a library that answers "from a layer"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Language:
+    build: Callable[[Path], Built]
+    """May skip. The folder is empty, and its own."""
+    handler: str = "function.handler"
+    error: tuple[str, frozenset[str]] = (
+        "InvalidEvent",
+        frozenset({"errorType", "errorMessage", "stackTrace"}),
+    )
+    """errorType of what the handler throws, and the members of the payload."""
+    frame: str | None = None
+    """What a line of its trace says, where it has one."""
+    init_error: str = "ConfigurationError"
+    streams: str | None = None
+    """Another handler, that answers bit by bit."""
+    lacks: Mapping[str, str] = field(default_factory=dict)
+    """What cannot be tried with it, and why."""
+
+
+PYTHON_CODE: Final = """
+import os, sys, time
+class InvalidEvent(Exception): pass
+class ConfigurationError(Exception): pass
+if os.environ.get("FAIL_INIT"):
+    raise ConfigurationError("asked to fail at the start")
+count = 0
+def handler(event, context):
+    global count
+    count += 1
+    if "fail" in event:
+        raise InvalidEvent("asked to fail")
+    if "sleep" in event:
+        time.sleep(60)
+    if "exit" in event:
+        os._exit(3)
+    if "environment" in event:
+        return dict(os.environ)
+    if "layer" in event:
+        import who
+        return who.who()
+    return {"count": count, "greeting": os.environ.get("GREETING", ""), "event": event}
+"""
+
+NODE_CODE: Final = """
+class InvalidEvent extends Error {
+    constructor(text) { super(text); this.name = "InvalidEvent"; }
+}
+class ConfigurationError extends Error {
+    constructor(text) { super(text); this.name = "ConfigurationError"; }
+}
+if (process.env.FAIL_INIT) { throw new ConfigurationError("asked to fail at the start"); }
+let count = 0;
+exports.handler = async (event) => {
+    count += 1;
+    if ("fail" in event) { throw new InvalidEvent("asked to fail"); }
+    if ("sleep" in event) { await new Promise((resolve) => setTimeout(resolve, 60000)); }
+    if ("exit" in event) { process.exit(3); }
+    if ("environment" in event) { return process.env; }
+    if ("layer" in event) { return require("who"); }
+    return { count, greeting: process.env.GREETING ?? "", event };
+};
+exports.streams = awslambda.streamifyResponse(async (event, stream) => {
+    stream.write("first,");
+    if ("fail" in event) { throw new InvalidEvent("asked to fail"); }
+    stream.write("second");
+    stream.end();
+});
+"""
+
+RUBY_CODE: Final = """
+class InvalidEvent < StandardError; end
+class ConfigurationError < StandardError; end
+raise ConfigurationError, "asked to fail at the start" if ENV["FAIL_INIT"]
+$count = 0
+def handler(event:, context:)
+  $count += 1
+  raise InvalidEvent, "asked to fail" if event["fail"]
+  sleep(60) if event["sleep"]
+  exit!(3) if event["exit"]
+  { count: $count, greeting: ENV["GREETING"] || "", event: event }
+end
+"""
+
+JAVA_CODE: Final = """
+package app;
+import com.amazonaws.services.lambda.runtime.*;
+import java.util.*;
+public class Main implements RequestHandler<Map<String, Object>, Object> {
+    public static class InvalidEvent extends RuntimeException {
+        public InvalidEvent(String text) { super(text); } }
+    public static class ConfigurationError extends RuntimeException {
+        public ConfigurationError(String text) { super(text); } }
+    int count = 0;
+    public Main() {
+        if (System.getenv("FAIL_INIT") != null)
+            throw new ConfigurationError("asked to fail at the start");
+    }
+    public Object handleRequest(Map<String, Object> event, Context context) {
+        count += 1;
+        if (event.containsKey("fail")) throw new InvalidEvent("asked to fail");
+        if (event.containsKey("exit")) System.exit(3);
+        if (event.containsKey("environment")) return System.getenv();
+        try {
+            if (event.containsKey("sleep")) Thread.sleep(60000);
+            if (event.containsKey("layer"))
+                return Class.forName("layer.Who").getMethod("who").invoke(null);
+        } catch (Exception error) { throw new RuntimeException(error); }
+        Map<String, Object> answer = new HashMap<>();
+        answer.put("count", count);
+        answer.put("greeting", System.getenv("GREETING"));
+        answer.put("event", event);
+        return answer;
+    }
+}
+"""
+JAVA_LAYER: Final = """
+package layer;
+public class Who { public static String who() { return "from a layer"; } }
+"""
+
+SHELL_MORE: Final = r"""
+. "$LAMBDA_TASK_ROOT/function.sh" || return 1
+asked() {
+    if grep -q '"environment"' "$1"; then
+        env | sed 's/[\\"]/\\&/g; s/^\([^=]*\)=\(.*\)$/"\1": "\2"/' | paste -sd, | sed 's/.*/{&}/'
+    elif grep -q '"layer"' "$1"; then
+        who-in-the-layer
+    else
+        handler "$1"
+    fi
+}
+"""
+
+
+def python(_folder: Path) -> Built:
+    layer = {"python/who.py": b'def who(): return "from a layer"\n'}
+    return Built(package({"function.py": PYTHON_CODE}), PYTHON, layer)
+
+
+def node(runtime: str) -> Callable[[Path], Built]:
+    def build(_folder: Path) -> Built:
+        surroundings = read_surroundings()
+        found = nodes.find(runtime, surroundings.search_path, surroundings.home)
+        if found is None:
+            pytest.skip(f"{runtime} is not installed on this machine")
+        try:
+            node_kit.build(surroundings.cache / "runtimes", found, surroundings.search_path)
+        except KitFailed as error:
+            pytest.skip(str(error))
+        layer = {"nodejs/node_modules/who/index.js": b"module.exports = 'from a layer';\n"}
+        return Built(package({"function.js": NODE_CODE}), runtime, layer)
+
+    return build
+
+
+def java(folder: Path) -> Built:
+    runtime, reasons = compiled_with(JAVA)
+    if runtime is None:
+        pytest.skip("; ".join(reasons))
+    main = compile_java(runtime, folder, {"Main.java": JAVA_CODE})
+    beside = folder / "layer"
+    beside.mkdir()
+    who = compile_java(runtime, beside, {"Who.java": JAVA_LAYER})
+    return Built(zipped({"lib/main.jar": main}), runtime, {"java/lib/who.jar": who})
+
+
+def ruby(_folder: Path) -> Built:
+    """Under whatever Ruby is here: AWS offers 3.2 to 3.4, this client runs with older ones too."""
+    _skip_without_below_usr("ruby", "ruby")
+    files = {
+        "bootstrap": "#!/bin/sh\nexec ruby /var/task/client.rb\n",
+        "client.rb": BOOTSTRAP.read_text(),
+        "function.rb": RUBY_CODE,
+    }
+    return Built(package(files, ("bootstrap",)), PROVIDED)
+
+
+def shell(folder: Path) -> Built:
+    _skip_without_below_usr("shell", "curl")
+    answer = b"#!/bin/sh\nprintf '\"from a layer\"'\n"
+    built = _example("shell", folder, more={"more.sh": SHELL_MORE})
+    return Built(built.package, PROVIDED, {"bin/who-in-the-layer": answer})
+
+
+def example(language: str, *programs: str, run_by: str | None = None) -> Callable[[Path], Built]:
+    def build(folder: Path) -> Built:
+        for program in ("make", *programs):
+            if shutil.which(program) is None:
+                pytest.skip(f"{language}: {program} is not installed on this machine")
+        if run_by is not None:
+            _skip_without_below_usr(language, run_by)
+        return _example(language, folder)
+
+    return build
+
+
+def _skip_without_below_usr(language: str, program: str) -> None:
+    if shutil.which(program, path="/usr/local/bin:/usr/bin") is None:
+        pytest.skip(f"{language}: {program} is not below /usr, which sandboxes see")
+
+
+def _example(language: str, folder: Path, more: Mapping[str, str] | None = None) -> Built:
+    """By the example's own command, outside the repository."""
+    build = folder / "build"
+    done = subprocess.run(
+        ["make", "-C", EXAMPLES / language, f"BUILD={build}", f"TARGET={folder / 'target'}"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=BUILD_S,
+    )
+    if language == "go" and done.returncode and _is_offline(done.stderr):
+        pytest.skip(f"go: AWS's client could not be fetched: {done.stderr[-300:]}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    for name, text in (more or {}).items():
+        (build / name).write_text(text)
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted(build.iterdir()):
+            archive.write(path, path.name)
+    assert os.access(build / "bootstrap", os.X_OK)
+    return Built(content.getvalue(), PROVIDED)
+
+
+def _is_offline(said: str) -> bool:
+    return "dial tcp" in said or "proxyconnect" in said or "i/o timeout" in said
+
+
+def zipped(files: Mapping[str, bytes], executable: Callable[[str], bool] = str.isspace) -> bytes:
+    """A zip of any bytes; `executable` says which names are."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            info = zipfile.ZipInfo(name, (2026, 1, 1, 0, 0, 0))
+            info.external_attr = (0o755 if executable(name) else 0o644) << 16
+            archive.writestr(info, data)
+    return content.getvalue()
+
+
+def _node(runtime: str) -> Language:
+    return Language(
+        node(runtime),
+        error=("InvalidEvent", frozenset({"errorType", "errorMessage", "trace"})),
+        frame="/var/task/function.js:",
+        streams="function.streams",
+    )
+
+
+_STATIC: Final = {"environment": ONE_VARIABLE, "layer": NO_SEARCH_PATH}
+
+LANGUAGES: Final[Mapping[str, Language]] = {
+    "python": Language(
+        python,
+        error=(
+            "InvalidEvent",
+            frozenset({"errorType", "errorMessage", "requestId", "stackTrace"}),
+        ),
+        frame="raise InvalidEvent",
+    ),
+    "nodejs20": _node("nodejs20.x"),
+    "nodejs24": _node("nodejs24.x"),
+    "java": Language(
+        java,
+        handler="app.Main",
+        error=(
+            "app.Main$InvalidEvent",
+            frozenset({"errorType", "errorMessage", "stackTrace"}),
+        ),
+        frame="app.Main.handleRequest",
+        init_error="app.Main$ConfigurationError",
+    ),
+    "ruby": Language(
+        ruby,
+        error=(
+            "Function<InvalidEvent>",
+            frozenset({"errorType", "errorMessage", "stackTrace"}),
+        ),
+        frame="/var/task/function.rb:",
+        init_error="Init<ConfigurationError>",
+        lacks={
+            "environment": ONE_VARIABLE,
+            "layer": "under provided.al2023 no variable tells Ruby of layers",
+        },
+    ),
+    "shell": Language(shell, handler="more.asked"),
+    "php": Language(example("php", run_by="php"), lacks=_STATIC),
+    "erlang": Language(example("erlang", "erl", "erlc", run_by="erl"), lacks=_STATIC),
+    "cobol": Language(example("cobol", "cobc"), lacks=_STATIC),
+    "cpp": Language(example("cpp", "g++"), lacks=_STATIC),
+    "rust": Language(example("rust", "cargo"), lacks=_STATIC),
+    "go": Language(example("go", "go"), lacks=_STATIC),
+}
