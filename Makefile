@@ -9,6 +9,7 @@
 # make flood-async   200,000 events of a throttled function: do they delay those of another?
 # make bench-freeze  prints what freezing an idle sandbox costs, and thawing it
 # make leak   lets 2,000 sandboxes of each kind come and go, and looks for what they leave
+# make third-party    builds AWS's web adapter and an extension with AWS's crate, for their tests; needs cargo
 # make kill   kills parts of a running Hearth 28 times, and looks for what the next start leaves
 #
 # All of them need git, make and Python >= 3.11 with venv; everything else comes from PyPI.
@@ -36,6 +37,10 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
+
+.PHONY: third-party
+third-party: setup
+	@$(BIN)/python tests/third_party/build.py
 
 demo: setup
 	@$(BIN)/python tools/demo.py
