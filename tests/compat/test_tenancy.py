@@ -56,6 +56,8 @@ def test_an_environment_serves_one_tenant(platform: Platform) -> None:
     streamed = client.invoke_with_response_stream(FunctionName=name, TenantId="green")
     chunks = [p["PayloadChunk"]["Payload"] for p in streamed["EventStream"] if "PayloadChunk" in p]
     assert json.loads(b"".join(chunks)) == ["green", "green"]
+    by_command = platform.command("invoke", name, "--tenant-id", "blue", "--qualifier", "live")
+    assert json.loads(by_command.stdout) == ["blue", "blue"], by_command.stderr
     accepted = client.invoke(
         FunctionName=name, TenantId="red", InvocationType="Event", Payload=b"{}"
     )

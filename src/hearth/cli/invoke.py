@@ -28,6 +28,7 @@ _BROKEN_OFF: Final = "The answer broke off before its end: Hearth has ended, or 
 )
 @click.option("--log", is_flag=True, help="Show the last 4 KB of this invoke's log, on stderr.")
 @click.option("--qualifier", metavar="Q", help="A version or an alias.")
+@click.option("--tenant-id", metavar="T", help="For whom, if the function keeps tenants apart.")
 @click.option("--stream", is_flag=True, help="Print the answer as the function writes it.")
 @state_option
 def invoke(
@@ -37,6 +38,7 @@ def invoke(
     payload_file: Any,
     log: bool,
     qualifier: str | None,
+    tenant_id: str | None,
     stream: bool,
     state: str | None,
 ) -> None:
@@ -64,6 +66,8 @@ def invoke(
     }
     if qualifier is not None:
         request["Qualifier"] = qualifier
+    if tenant_id is not None:
+        request["TenantId"] = tenant_id
     with aws.errors_explained(paths):
         if stream:
             function_error = _stream(client, request)
