@@ -16,11 +16,13 @@ from fakes.control import (
     control_plane,
 )
 from fakes.function_api import CREATE
+from fakes.mappings import FakeProgress, FakeSources
 from hearth.api.operation import Operation, OperationRequest, OperationResponse
 from hearth.api.operations import (
     aliases,
     code_signing,
     event_invoke,
+    event_sources,
     function_urls,
     functions,
     layers,
@@ -36,6 +38,7 @@ from hearth.control.event_invoke import EventInvokeConfigs
 from hearth.control.function_urls import Address, FunctionUrls
 from hearth.control.layer_access import LayerAccess
 from hearth.control.layers import Layers
+from hearth.control.mappings import EventSourceMappings
 from hearth.control.permissions import Permissions
 from hearth.control.tags import Tagging
 from hearth.engine.contract import KeyValue
@@ -68,6 +71,10 @@ class SettingsApi:
         tagging = Tagging(self.documents)
         signing = CodeSigning(self.documents, plane.replica, tagging, clock, new_id)
         events = EventInvokeConfigs(self.documents, clock, plane.functions.get, EVERYWHERE)
+        self.sources, self.progress = FakeSources(), FakeProgress()
+        self.mappings = mappings = EventSourceMappings(
+            self.documents, tagging, clock, plane.functions.get, EVERYWHERE, self.sources, new_id
+        )
         urls = FunctionUrls(self.documents, clock, new_id, address)
         self._operations: Mapping[str, Operation] = {
             operation.name: operation
@@ -80,8 +87,9 @@ class SettingsApi:
                 ),
                 *layers.operations(self.layers, access, location),
                 *aliases.operations(plane.functions),
-                *tags.operations(plane.functions, tagging, signing.tagged),
+                *tags.operations(plane.functions, tagging, signing.tagged, mappings.tagged),
                 *event_invoke.operations(plane.functions, events),
+                *event_sources.operations(mappings, self.progress),
                 *function_urls.operations(plane.functions, urls),
                 *versions.operations(plane.functions),
                 *aliases.operations(plane.functions),

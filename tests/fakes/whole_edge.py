@@ -21,6 +21,7 @@ from fakes.control import (
     control_plane,
 )
 from fakes.http import FakeResponder
+from fakes.mappings import FakeProgress, FakeSources
 from fakes.settings_api import url_address
 from hearth.api.edge import SERVICES, Edge
 from hearth.api.invoke import InvokeHandler
@@ -32,6 +33,7 @@ from hearth.api.operations import (
     code_signing,
     concurrency,
     event_invoke,
+    event_sources,
     function_urls,
     functions,
     invoke_async,
@@ -55,6 +57,7 @@ from hearth.control.event_invoke import EventInvokeConfigs
 from hearth.control.function_urls import FunctionUrls
 from hearth.control.layer_access import LayerAccess
 from hearth.control.layers import Layers
+from hearth.control.mappings import EventSourceMappings
 from hearth.control.permissions import Permissions
 from hearth.control.provisioned import ProvisionedConcurrency
 from hearth.control.recursion import Recursions
@@ -186,6 +189,9 @@ def operations(
     kept = ProvisionedConcurrency(
         documents, plane.replica, reserved, counter, Environments(), locks, clock
     )
+    mappings = EventSourceMappings(
+        documents, tagging, clock, plane.functions.get, EVERYWHERE, FakeSources(), new_id
+    )
     shelves = Layers(documents, plane.packages, clock)
     access = LayerAccess(documents, shelves)
     link: functions.CodeLocation = lambda request, f: f"{request.endpoint}/{f.code.sha256}"  # noqa: E731
@@ -204,10 +210,11 @@ def operations(
         *account.operations(plane.functions, counter, shelves),
         *concurrency.operations(plane.functions, reserved),
         *provisioned.operations(plane.functions, kept),
-        *tags.operations(plane.functions, tagging, signing.tagged),
+        *tags.operations(plane.functions, tagging, signing.tagged, mappings.tagged),
         *event_invoke.operations(
             plane.functions, EventInvokeConfigs(documents, clock, plane.functions.get, EVERYWHERE)
         ),
+        *event_sources.operations(mappings, FakeProgress()),
         *function_urls.operations(
             plane.functions, FunctionUrls(documents, clock, new_id, url_address)
         ),

@@ -16,6 +16,10 @@ _REFUSED: Final = (
     "container images, VPC, file systems, tracing, KMS keys, durable configuration and "
     "capacity providers are refused by name unless they only repeat the default"
 )
+_SOURCES: Final = (
+    "queues of SQS, at an --endpoint; other sources, KMSKeyArn, LoggingConfig and "
+    "ProvisionedPollerConfig are refused by name"
+)
 _NO_SIGNER: Final = (
     "signatures cannot be verified, as AWS Signer's profiles live at AWS: all code counts as "
     "unsigned, which Enforce refuses and Warn logs"
@@ -30,6 +34,7 @@ LAMBDA: Final[Mapping[str, Support]] = MappingProxyType(
             "CreateFunctionUrlConfig",
             "DeleteAlias",
             "DeleteCodeSigningConfig",
+            "DeleteEventSourceMapping",
             "DeleteFunction",
             "DeleteFunctionCodeSigningConfig",
             "DeleteFunctionConcurrency",
@@ -40,6 +45,7 @@ LAMBDA: Final[Mapping[str, Support]] = MappingProxyType(
             "GetAccountSettings",
             "GetAlias",
             "GetCodeSigningConfig",
+            "GetEventSourceMapping",
             "GetFunction",
             "GetFunctionCodeSigningConfig",
             "GetFunctionConcurrency",
@@ -57,6 +63,7 @@ LAMBDA: Final[Mapping[str, Support]] = MappingProxyType(
             "InvokeWithResponseStream",
             "ListAliases",
             "ListCodeSigningConfigs",
+            "ListEventSourceMappings",
             "ListFunctionEventInvokeConfigs",
             "ListFunctionUrlConfigs",
             "ListFunctions",
@@ -107,14 +114,7 @@ LAMBDA: Final[Mapping[str, Support]] = MappingProxyType(
             "PutFunctionCodeSigningConfig",
             "UpdateCodeSigningConfig",
         ),
-        **unsupported(
-            "event source mappings",
-            "CreateEventSourceMapping",
-            "DeleteEventSourceMapping",
-            "GetEventSourceMapping",
-            "ListEventSourceMappings",
-            "UpdateEventSourceMapping",
-        ),
+        **works_but(_SOURCES, "CreateEventSourceMapping", "UpdateEventSourceMapping"),
         **unsupported(
             "managed instances",
             "CreateCapacityProvider",
@@ -207,6 +207,14 @@ The reasons are in `docs/decisions`.
   there again. FAILED comes after three failed inits in a row.
 - A 429 by rate carries `Retry-After`; one by concurrency carries none, as recorded from AWS.
 - A function whose init waits starts few environments at a time: the machine bounds them.
+
+### Event source mappings
+
+- `LastProcessingResult` is "No records processed" again after a start of Hearth, until there is
+  another.
+- A queue that comes back from an outage, or a function that was not there, is tried again at least
+  every 20 seconds.
+- `ListEventSourceMappings` of a function that is gone lists the mappings that it left.
 
 ### Permissions
 

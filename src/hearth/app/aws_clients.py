@@ -27,7 +27,13 @@ _NAMES: Final = {"eventbridge": "events"}
 
 
 def make_client(
-    endpoint: Endpoint, told: ClientSettings, region: str, connections_max: int, **config: Any
+    endpoint: Endpoint,
+    told: ClientSettings,
+    region: str,
+    connections_max: int,
+    *,
+    read_s: int = READ_S,
+    **config: Any,
 ) -> Any:
     """A client of the endpoint's service. Takes a while; sessions of botocore are for one thread,
     so only one may be made at a time."""
@@ -39,7 +45,7 @@ def make_client(
         endpoint_url=endpoint.url,
         config=Config(
             connect_timeout=CONNECT_S,
-            read_timeout=READ_S,
+            read_timeout=read_s,
             retries={"mode": "standard", "total_max_attempts": 1},
             max_pool_connections=connections_max,
             **config,

@@ -20,6 +20,7 @@ from hearth.app.choices import (
     refuse_unusable,
 )
 from hearth.app.event_path import EventOwners, open_events
+from hearth.app.event_sources import open_sources
 from hearth.app.meter import Meter, MeteredInvoker
 from hearth.app.parts import Parts
 from hearth.app.retirement import Retirement
@@ -27,6 +28,7 @@ from hearth.app.s3 import open_s3
 from hearth.base.clock import SystemClock
 from hearth.base.jobs import Jobs
 from hearth.control.concurrency import AccountLocks, ReservedConcurrency
+from hearth.control.deliveries import S3
 from hearth.control.documents import Documents
 from hearth.control.functions import Functions
 from hearth.control.layers import Layers
@@ -120,6 +122,7 @@ async def build(settings: Settings, surroundings: Surroundings, stack: AsyncExit
         settings=settings,
         stack=stack,
     )
+    functions = _functions(settings, ground, stores, fleet, s3)
     return Parts(
         clock=clock,
         jobs=jobs,
@@ -133,20 +136,7 @@ async def build(settings: Settings, surroundings: Surroundings, stack: AsyncExit
         tagging=stores.tagging,
         packages=packages,
         code_cache=stores.code_cache,
-        functions=Functions(
-            ground.meta,
-            replica,
-            packages,
-            stores.code_cache,
-            clock,
-            jobs,
-            new_id,
-            documents.delete_qualified,
-            s3,
-            settings.endpoints,
-            ground.backend.refusal,
-            fleet.worker.snapshots,
-        ),
+        functions=functions,
         layers=Layers(documents, packages, clock, s3),
         logs=stores.logs,
         backend=ground.backend,
@@ -159,8 +149,28 @@ async def build(settings: Settings, surroundings: Surroundings, stack: AsyncExit
         provisioned=fleet.provisioned,
         invoker=invoker,
         events=events,
+        sources=open_sources(documents, stores.tagging, functions, invoker, clock, settings),
         meter=meter,
         endpoints=settings.endpoints,
+    )
+
+
+def _functions(
+    settings: Settings, ground: _Ground, stores: _Stores, fleet: _Fleet, s3: S3 | None
+) -> Functions:
+    return Functions(
+        ground.meta,
+        stores.replica,
+        stores.packages,
+        stores.code_cache,
+        ground.clock,
+        ground.jobs,
+        new_id,
+        stores.documents.delete_qualified,
+        s3,
+        settings.endpoints,
+        ground.backend.refusal,
+        fleet.worker.snapshots,
     )
 
 

@@ -52,6 +52,7 @@ async def open_doors(settings: Settings, parts: Parts, stop: asyncio.Event) -> D
             *invoke_async.operations(parts.events.intake.accept),
             *setting_operations(parts, links.link_to, function_urls(settings, parts, endpoint)),
             *log_operations(parts.logs, clock),
+            *parts.sources.operations(),
             *sts.OPERATIONS,
         ),
         auth,

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
+from hearth.app.event_sources import of_sources
 from hearth.app.meter import FunctionCounts, Name
 from hearth.app.parts import Parts
 from hearth.base import metrics
@@ -38,6 +39,7 @@ class MetricsView:
                 **of_functions(self._meter),
                 **of_events(backlogs, parts.clock),
                 **of_concurrency(parts.counter),
+                **of_sources(parts.sources),
                 **self._of_platform(),
             }
         )

@@ -3,6 +3,7 @@
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
+from hearth.app.event_sources import EventSources
 from hearth.app.meter import Meter, MeteredInvoker
 from hearth.base.clock import SystemClock
 from hearth.base.http1 import HttpServer
@@ -55,6 +56,7 @@ class Parts:
     provisioned: ProvisionedConcurrency
     invoker: MeteredInvoker
     events: EventPath
+    sources: EventSources
     meter: Meter
     endpoints: Endpoints
 

@@ -18,6 +18,7 @@ from typing import Any, Final
 from hearth.app.building import META_BUCKET, build
 from hearth.app.doors import open_doors
 from hearth.app.event_path import run_events
+from hearth.app.event_sources import run_sources
 from hearth.app.parts import Parts
 from hearth.base.log import Log
 from hearth.control.leftovers import Leftovers
@@ -78,6 +79,7 @@ async def _serve(
         async with asyncio.TaskGroup() as draining:
             draining.create_task(doors.edge.drain(settings.drain_s))
             draining.create_task(parts.events.drain(settings.drain_s))
+            draining.create_task(parts.sources.running.drain(settings.drain_s))
     finally:
         await doors.edge.close()
         await doors.back.aclose()
@@ -124,6 +126,7 @@ def _loops(settings: Settings, parts: Parts) -> list[tuple[str, Coroutine[Any, A
         ("freeze", _freeze_idle(parts.worker, settings.freeze_after_s)),
         ("log-retention", parts.logs.catalog.run_retention()),
         ("events", run_events(parts.events, parts.replica.ready, parts.documents.ready)),
+        ("sources", run_sources(parts.sources, parts.replica.ready, parts.documents.ready)),
         ("engine", parts.server.wait_died()),
         ("engine-health", parts.engine_health.run()),
     ]

@@ -10,14 +10,13 @@ takes one: so a loop through it is noticed.
 """
 
 import asyncio
-import threading
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from typing import Any, Final
 
-from hearth.app.aws_clients import make_client
+from hearth.app.client_pool import Clients
 from hearth.events import records
 from hearth.events.contract import DeliveryFailed
 from hearth.frontend.lineage import with_run
@@ -33,7 +32,6 @@ SEND_S: Final = 30.0
 """For one try; longer than a connection and an answer may take."""
 THREADS: Final = 4
 """For each service."""
-TRACE_HEADER: Final = "X-Amzn-Trace-Id"
 TRACE_LENGTH_MAX: Final = 500
 """Of EventBridge. A longer one can only be what a client wrote by hand."""
 
@@ -65,7 +63,7 @@ class Senders:
     def __init__(self, endpoints: Endpoints, told: ClientSettings, invoke: InvokeAsync) -> None:
         self._endpoints = endpoints
         self._invoke = invoke
-        self._clients = _Clients(told)
+        self._clients = Clients(told, THREADS)
         self._threads: dict[str, ThreadPoolExecutor] = {}
         self._send: Mapping[str, Callable[[Endpoint, Target, Delivery], None]] = {
             "sqs": self._to_queue,
@@ -147,7 +145,7 @@ class Senders:
             trace = {"DataType": "String", "StringValue": header}
             traced["MessageSystemAttributes"] = {"AWSTraceHeader": trace}
         self._clients.of(endpoint, target.region).send_message(
-            QueueUrl=self._clients.queue_url(endpoint, target),
+            QueueUrl=self._clients.queue_url(endpoint, target.arn),
             MessageBody=body,
             MessageAttributes=attributes,
             **traced,
@@ -190,67 +188,6 @@ class Senders:
                 Body=records.body(delivery).encode(),
                 ContentType="application/json",
             )
-
-
-class _Clients:
-    """By service and region; and the addresses of queues. For many threads."""
-
-    def __init__(self, told: ClientSettings) -> None:
-        self._told = told
-        self._making = threading.Lock()
-        self._made: dict[tuple[str, str], Any] = {}
-        self._queue_urls: dict[str, str] = {}
-        self._trace = threading.local()
-
-    def of(self, endpoint: Endpoint, region: str) -> Any:
-        with self._making:
-            client = self._made.get((endpoint.service, region))
-            if client is None:
-                client = self._make(endpoint, region)
-                self._made[endpoint.service, region] = client
-        return client
-
-    def queue_url(self, endpoint: Endpoint, target: Target) -> str:
-        """AWS's is known; another server has its own ideas, and is asked once."""
-        if endpoint.url is None:
-            domain = "amazonaws.com.cn" if target.region.startswith("cn-") else "amazonaws.com"
-            return f"https://sqs.{target.region}.{domain}/{target.account}/{target.name}"
-        url = self._queue_urls.get(target.arn)
-        if url is None:
-            answer = self.of(endpoint, target.region).get_queue_url(
-                QueueName=target.name, QueueOwnerAWSAccountId=target.account
-            )
-            url = self._queue_urls[target.arn] = answer["QueueUrl"]
-        return url
-
-    def tracing(self, header: str | None) -> "_Tracing":
-        """Within it, requests of this thread carry the header."""
-        return _Tracing(self._trace, header)
-
-    def _make(self, endpoint: Endpoint, region: str) -> Any:
-        more: dict[str, Any] = {}
-        if endpoint.service == "s3" and endpoint.url is not None:
-            more["s3"] = {"addressing_style": "path"}
-        client = make_client(endpoint, self._told, region, THREADS, **more)
-        client.meta.events.register_last("before-sign", self._add_trace)
-        return client
-
-    def _add_trace(self, request: Any, **_event: Any) -> None:
-        header = getattr(self._trace, "header", None)
-        if header is not None:
-            request.headers[TRACE_HEADER] = header
-
-
-class _Tracing:
-    def __init__(self, trace: threading.local, header: str | None) -> None:
-        self._trace = trace
-        self._header = header
-
-    def __enter__(self) -> None:
-        self._trace.header = self._header
-
-    def __exit__(self, *_error: object) -> None:
-        self._trace.header = None
 
 
 def trace_header(settlement: Settlement) -> str | None:

@@ -46,7 +46,9 @@ def setting_operations(
     events = EventInvokeConfigs(documents, clock, parts.functions.get, parts.endpoints)
     return (
         *layers.operations(parts.layers, _layer_access(parts), location),
-        *tags.operations(parts.functions, parts.tagging, signing.tagged),
+        *tags.operations(
+            parts.functions, parts.tagging, signing.tagged, parts.sources.mappings.tagged
+        ),
         *event_invoke.operations(parts.functions, events),
         *function_urls.operations(parts.functions, urls),
         *runtime_management.operations(parts.functions),

@@ -109,6 +109,26 @@ OLDEST_AGE: Final = _gauge(
     "async_oldest_event_age", "Of the event that waits longest.", FUNCTION, "seconds"
 )
 
+# --- event source mappings
+MAPPING: Final = (*FUNCTION, "mapping")
+MAPPING_RECORDS: Final = _counter(
+    "event_source_records",
+    "Records of an event source, by what was done: polled, filtered out, given to the function, "
+    "failed, deleted from their queue, dropped from their stream, told to the failure destination.",
+    (*MAPPING, "outcome"),
+)
+MAPPING_POLLERS: Final = _gauge(
+    "event_source_pollers", "Pollers of a queue, or shards of a stream that are read.", MAPPING
+)
+ITERATOR_AGE: Final = Metric(
+    "iterator_age",
+    Kind.HISTOGRAM,
+    "Of the last record of a stream's batch, when its function has it.",
+    MAPPING,
+    "seconds",
+    _AGE_S,
+)
+
 # --- concurrency
 CONCURRENT: Final = _gauge("concurrent_executions", "Invokes that run.", SCOPE)
 UNRESERVED: Final = _gauge(

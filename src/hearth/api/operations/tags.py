@@ -1,4 +1,4 @@
-"""TagResource, UntagResource, ListTags: for functions and code signing configurations.
+"""TagResource, UntagResource, ListTags: for functions, code signing configurations and mappings.
 
 Source: https://docs.aws.amazon.com/lambda/latest/api/API_TagResource.html. Texts: recorded, except
 where an ARN names what this Hearth has none of.
@@ -17,10 +17,14 @@ from hearth.model.ids import AccountId, FunctionKey, FunctionName, Region
 
 FUNCTION: Final = "function"
 CODE_SIGNING_CONFIG: Final = "code-signing-config"
+EVENT_SOURCE_MAPPING: Final = "event-source-mapping"
 
 
 FindSigningConfig = Callable[[AccountId, Region, str], Tagged]
 """By the configuration's ARN. Raises ResourceNotFound."""
+
+FindMapping = Callable[[AccountId, Region, str], Tagged]
+"""By the event source mapping's UUID. Raises ResourceNotFound."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,22 +45,21 @@ class _Resource:
 
 
 def operations(
-    functions: Functions, tagging: Tagging, find_signing_config: FindSigningConfig
+    functions: Functions,
+    tagging: Tagging,
+    find_signing_config: FindSigningConfig,
+    find_mapping: FindMapping,
 ) -> tuple[Operation, ...]:
     async def resource(request: OperationRequest, action: str) -> Tagged:
         named = _Resource.parse(request.members["Resource"])
-        key = FunctionKey(named.account, named.region, FunctionName(named.name))
+        caller = request.caller
         if named.kind == FUNCTION:
-            check_reachable(request, key, named.qualifier, action)
-            if named.qualifier is not None:
-                raise InvalidParameterValue(
-                    "Tags on function aliases and versions are not supported. "
-                    "Please specify a function ARN."
-                )
-            return tagged_function(await functions.get(key))
+            return await _function(functions, request, named, action)
         if named.kind == CODE_SIGNING_CONFIG:
-            return find_signing_config(request.caller.account, request.caller.region, named.arn)
-        if named.kind == "event-source-mapping":
+            return find_signing_config(caller.account, caller.region, named.arn)
+        if named.kind == EVENT_SOURCE_MAPPING:
+            if (named.account, named.region) == (caller.account, caller.region):
+                return find_mapping(caller.account, caller.region, named.name)
             raise ResourceNotFound("The resource you requested does not exist.")
         raise ResourceNotFound(
             f"{named.kind.capitalize().replace('-', ' ')} not found: {named.arn}"
@@ -81,3 +84,16 @@ def operations(
         "ListTags": list_tags,
     }
     return tuple(Operation("lambda", name, handler) for name, handler in handlers.items())
+
+
+async def _function(
+    functions: Functions, request: OperationRequest, named: _Resource, action: str
+) -> Tagged:
+    key = FunctionKey(named.account, named.region, FunctionName(named.name))
+    check_reachable(request, key, named.qualifier, action)
+    if named.qualifier is not None:
+        raise InvalidParameterValue(
+            "Tags on function aliases and versions are not supported. "
+            "Please specify a function ARN."
+        )
+    return tagged_function(await functions.get(key))

@@ -1,0 +1,89 @@
+"""How are event source mappings wired to the rest? Who keeps, runs, shows and counts them."""
+
+import asyncio
+from collections.abc import Mapping
+
+from hearth.api.operation import Operation
+from hearth.api.operations import event_sources
+from hearth.app.choices import new_id
+from hearth.app.source_clients import AwsQueue, SourceClients
+from hearth.base import metrics
+from hearth.base.clock import Clock
+from hearth.base.metrics import Metric, Values
+from hearth.control.documents import Documents
+from hearth.control.functions import Functions
+from hearth.control.mappings import EventSourceMappings
+from hearth.control.tags import Tagging
+from hearth.model.mappings import EventSourceMapping, SourceKind
+from hearth.settings import Settings, read_client_settings
+from hearth.sources.calling import Function
+from hearth.sources.contract import Invoker, Poller
+from hearth.sources.keeper import Sources
+from hearth.sources.queue import QueuePoller
+from hearth.sources.status import MappingStatus
+
+
+class EventSources:
+    """All of it."""
+
+    def __init__(self, mappings: EventSourceMappings, running: Sources) -> None:
+        self.mappings = mappings
+        self.running = running
+
+    def operations(self) -> tuple[Operation, ...]:
+        return event_sources.operations(self.mappings, self.running)
+
+
+def open_sources(
+    documents: Documents,
+    tagging: Tagging,
+    functions: Functions,
+    invoker: Invoker,
+    clock: Clock,
+    settings: Settings,
+) -> EventSources:
+    """Not running yet."""
+    clients = SourceClients(settings.endpoints, read_client_settings())
+    mappings = EventSourceMappings(
+        documents, tagging, clock, functions.get, settings.endpoints, clients, new_id
+    )
+
+    def open_poller(mapping: EventSourceMapping, status: MappingStatus) -> Poller:
+        function = Function(mapping, invoker, new_id)
+        match mapping.kind:
+            case SourceKind.SQS:
+                queue = AwsQueue(mapping, clients)
+                return QueuePoller(mapping, queue, function, status, clock)
+            case SourceKind.KINESIS | SourceKind.DYNAMODB:
+                raise NotImplementedError(mapping.kind)
+
+    return EventSources(mappings, Sources(mappings, open_poller))
+
+
+async def run_sources(sources: EventSources, *ready: asyncio.Event) -> None:
+    """Not before it is known which mappings and functions there are."""
+    for known in ready:
+        await known.wait()
+    await sources.running.run()
+
+
+def of_sources(sources: EventSources) -> Mapping[Metric, Values]:
+    statuses = [(_labels(status), status) for status in sources.running.statuses()]
+    return {
+        metrics.MAPPING_RECORDS: [
+            ((*labels, outcome), number)
+            for labels, status in statuses
+            for outcome, number in status.counts()
+        ],
+        metrics.MAPPING_POLLERS: [(labels, status.pollers) for labels, status in statuses],
+        metrics.ITERATOR_AGE: [
+            (labels, status.iterator_age)
+            for labels, status in statuses
+            if status.mapping.kind.is_stream
+        ],
+    }
+
+
+def _labels(status: MappingStatus) -> tuple[str, str, str, str]:
+    mapping = status.mapping
+    return mapping.account, mapping.region, mapping.function, mapping.uuid
