@@ -28,6 +28,7 @@ def handler(event:, context:)
 end
 require "who"
 def leaves(event:, context:) = exit(3)
+def whose(event:, context:) = context.tenant_id
 module Deep
   class Inner
     def self.call(event:, context:) = "nested"
@@ -35,6 +36,13 @@ module Deep
 end
 """
 WHO: Final = 'def who = "from the package"\n'
+FILES: Final = {
+    "bootstrap": "#!/bin/sh\nexec ruby /var/task/client.rb\n",
+    "client.rb": BOOTSTRAP.read_text(),
+    "app.rb": APP,
+    "who.rb": WHO,
+    "broken.rb": "def (",
+}
 
 
 @pytest.fixture(scope="module")
@@ -47,20 +55,13 @@ def client(platform: Platform) -> "LambdaClient":
 def call(client: "LambdaClient", handler: str, *events: Any) -> list[tuple[Any, str | None, str]]:
     """Payload, FunctionError and log of each event; of a function of its own."""
     name = "ruby-" + handler.replace(".", "-").replace("::", "-")
-    files = {
-        "bootstrap": "#!/bin/sh\nexec ruby /var/task/client.rb\n",
-        "client.rb": BOOTSTRAP.read_text(),
-        "app.rb": APP,
-        "who.rb": WHO,
-        "broken.rb": "def (",
-    }
     create(
         client,
         name,
         "",
         Runtime="provided.al2023",
         Handler=handler,
-        Code={"ZipFile": package(files, ("bootstrap",))},
+        Code={"ZipFile": package(FILES, ("bootstrap",))},
         Environment={"Variables": {"GREETING": "hello"}},
         MemorySize=256,
         Timeout=60,
@@ -88,6 +89,21 @@ def test_a_handler_finds_what_aws_gives_it(client: "LambdaClient") -> None:
         "who": "from the package",
     }
     assert "looking" in log
+
+
+def test_a_handler_knows_for_whom_it_runs(client: "LambdaClient") -> None:
+    create(
+        client,
+        "ruby-tenants",
+        "",
+        Runtime="provided.al2023",
+        Handler="app.whose",
+        Code={"ZipFile": package(FILES, ("bootstrap",))},
+        TenancyConfig={"TenantIsolationMode": "PER_TENANT"},
+        Timeout=60,
+    )
+    answer = client.invoke(FunctionName="ruby-tenants", TenantId="blue", Payload="{}")
+    assert json.loads(answer["Payload"].read()) == "blue"
 
 
 def test_a_method_of_a_class_is_a_handler(client: "LambdaClient") -> None:
