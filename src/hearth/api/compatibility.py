@@ -13,7 +13,7 @@ from hearth.api.compatibility_logs import LOGS
 from hearth.api.support import Status, Support, unsupported, works, works_but
 
 _REFUSED: Final = (
-    "container images, VPC, file systems, tracing, KMS keys, durable configuration and "
+    "container images, VPC, file systems, tracing, KMS keys and "
     "capacity providers are refused by name unless they only repeat the default"
 )
 _SOURCES: Final = (
@@ -30,10 +30,12 @@ LAMBDA: Final[Mapping[str, Support]] = MappingProxyType(
         **works(
             "AddLayerVersionPermission",
             "AddPermission",
+            "CheckpointDurableExecution",
             "CreateAlias",
             "CreateFunctionUrlConfig",
             "DeleteAlias",
             "DeleteCodeSigningConfig",
+            "DeleteDurableExecution",
             "DeleteEventSourceMapping",
             "DeleteFunction",
             "DeleteFunctionCodeSigningConfig",
@@ -45,24 +47,29 @@ LAMBDA: Final[Mapping[str, Support]] = MappingProxyType(
             "GetAccountSettings",
             "GetAlias",
             "GetCodeSigningConfig",
+            "GetDurableExecution",
+            "GetDurableExecutionHistory",
+            "GetDurableExecutionState",
             "GetEventSourceMapping",
             "GetFunction",
             "GetFunctionCodeSigningConfig",
             "GetFunctionConcurrency",
             "GetFunctionConfiguration",
             "GetFunctionEventInvokeConfig",
-            "GetFunctionUrlConfig",
             "GetFunctionRecursionConfig",
+            "GetFunctionUrlConfig",
             "GetLayerVersion",
             "GetLayerVersionByArn",
             "GetLayerVersionPolicy",
             "GetPolicy",
             "GetProvisionedConcurrencyConfig",
             "GetRuntimeManagementConfig",
+            "Invoke",
             "InvokeAsync",
             "InvokeWithResponseStream",
             "ListAliases",
             "ListCodeSigningConfigs",
+            "ListDurableExecutionsByFunction",
             "ListEventSourceMappings",
             "ListFunctionEventInvokeConfigs",
             "ListFunctionUrlConfigs",
@@ -73,6 +80,7 @@ LAMBDA: Final[Mapping[str, Support]] = MappingProxyType(
             "ListProvisionedConcurrencyConfigs",
             "ListTags",
             "ListVersionsByFunction",
+            "PauseDurableExecution",
             "PublishLayerVersion",
             "PublishVersion",
             "PutFunctionConcurrency",
@@ -80,6 +88,11 @@ LAMBDA: Final[Mapping[str, Support]] = MappingProxyType(
             "PutProvisionedConcurrencyConfig",
             "RemoveLayerVersionPermission",
             "RemovePermission",
+            "ResumeDurableExecution",
+            "SendDurableExecutionCallbackFailure",
+            "SendDurableExecutionCallbackHeartbeat",
+            "SendDurableExecutionCallbackSuccess",
+            "StopDurableExecution",
             "TagResource",
             "UntagResource",
             "UpdateAlias",
@@ -90,7 +103,6 @@ LAMBDA: Final[Mapping[str, Support]] = MappingProxyType(
             "container images, SourceKMSKeyArn and PublishTo are refused by name",
             "UpdateFunctionCode",
         ),
-        **works_but("DurableExecutionName is refused by name", "Invoke"),
         **works_but(
             "only Auto is accepted: a runtime is this machine's interpreter, and an old build "
             "cannot be kept for one function",
@@ -125,21 +137,6 @@ LAMBDA: Final[Mapping[str, Support]] = MappingProxyType(
             "ListFunctionVersionsByCapacityProvider",
             "PutFunctionScalingConfig",
             "UpdateCapacityProvider",
-        ),
-        **unsupported(
-            "durable executions",
-            "CheckpointDurableExecution",
-            "DeleteDurableExecution",
-            "GetDurableExecution",
-            "GetDurableExecutionHistory",
-            "GetDurableExecutionState",
-            "ListDurableExecutionsByFunction",
-            "PauseDurableExecution",
-            "ResumeDurableExecution",
-            "SendDurableExecutionCallbackFailure",
-            "SendDurableExecutionCallbackHeartbeat",
-            "SendDurableExecutionCallbackSuccess",
-            "StopDurableExecution",
         ),
     }
 )

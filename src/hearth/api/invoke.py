@@ -26,7 +26,6 @@ from hearth.base.http1 import HttpRequest
 from hearth.model import limits
 from hearth.model.errors import (
     InvalidRequestContent,
-    NotImplementedHere,
     RequestEntityTooLarge,
     ValidationFailed,
 )
@@ -35,6 +34,8 @@ from hearth.model.invocations import InvokeCall, InvokeResult
 
 SYNC, EVENT, DRY_RUN = "RequestResponse", "Event", "DryRun"
 EMPTY_PAYLOAD: Final = b"{}"
+
+EXECUTION_HEADER: Final = "X-Amz-Durable-Execution-Arn"
 
 SYNC_REQUEST_BYTES_MAX: Final = 6_291_456
 """6 MiB, the number in AWS's refusal; a response may have 100 bytes more."""
@@ -68,6 +69,7 @@ class InvokeArguments(NamedTuple):
     client_context: str | None
     payload: bytes
     tenant: str | None = None
+    execution_name: str | None = None
 
 
 class Invoker(Protocol):
@@ -82,8 +84,9 @@ class Invoker(Protocol):
         ...
 
 
-Accept = Callable[[InvokeCall], Awaitable[None]]
-"""Put an event on disk; app.py supplies it. Raises ServiceError."""
+Accept = Callable[[InvokeCall], Awaitable[str | None]]
+"""Put an event on disk; app.py supplies it. Raises ServiceError. The ARN of the durable execution
+that was started, if its function is durable."""
 
 
 def is_invoke(request: HttpRequest) -> bool:
@@ -128,9 +131,6 @@ def arguments_from_members(members: Mapping[str, Any]) -> InvokeArguments:
     Raises NotImplementedHere for what this Hearth cannot do, ValidationFailed for a name that the
     model accepts and that names nothing.
     """
-    if "DurableExecutionName" in members:
-        name = "DurableExecutionName"
-        raise NotImplementedHere(f"Hearth does not support {name} of lambda:Invoke yet.")
     text = members["FunctionName"]
     try:
         reference = FunctionReference.parse(text)
@@ -144,6 +144,7 @@ def arguments_from_members(members: Mapping[str, Any]) -> InvokeArguments:
         client_context=members.get("ClientContext"),
         payload=members.get("Payload", b""),
         tenant=members.get("TenantId"),
+        execution_name=members.get("DurableExecutionName"),
     )
 
 
@@ -174,6 +175,7 @@ class InvokeHandler:
             request=RequestId(request_id),
             trace_id=self._trace_id(request.headers.get("x-amzn-trace-id"), request_id),
             tenant=arguments.tenant,
+            execution_name=arguments.execution_name,
         )
 
     def dry_run(self, call: InvokeCall) -> Answer:
@@ -187,12 +189,14 @@ class InvokeHandler:
 
     async def accept(self, call: InvokeCall) -> Answer:
         """The event is on disk. Raises ServiceError when it was not accepted."""
-        await self._accept(call)
+        execution = await self._accept(call)
         headers: Headers = [
             (REQUEST_ID_HEADER, call.request),
             ("x-amzn-Remapped-Content-Length", "0"),
             ("X-Amzn-Trace-Id", call.trace_id or ""),
         ]
+        if execution is not None:
+            headers.append((EXECUTION_HEADER, execution))
         return Answer(202, headers, b"")
 
     async def run(self, call: InvokeCall) -> Answer:
@@ -207,6 +211,8 @@ class InvokeHandler:
         ]
         if result.function_error is not None:
             headers.append(("X-Amz-Function-Error", result.function_error))
+        if result.execution_arn is not None:
+            headers.append((EXECUTION_HEADER, result.execution_arn))
         if result.log_tail is not None:
             headers.append(("X-Amz-Log-Result", base64.b64encode(result.log_tail).decode()))
         return Answer(200, headers, result.payload)

@@ -19,6 +19,7 @@ from hearth.app.choices import (
     refuse_unreachable,
     refuse_unusable,
 )
+from hearth.app.durable import open_durable
 from hearth.app.event_path import EventOwners, open_events
 from hearth.app.event_sources import open_sources
 from hearth.app.meter import Meter, MeteredInvoker
@@ -112,7 +113,8 @@ async def build(settings: Settings, surroundings: Surroundings, stack: AsyncExit
     replica, documents, packages = stores.replica, stores.documents, stores.packages
     s3 = open_s3(settings.endpoints, stack)
     meter = Meter()
-    invoker = MeteredInvoker(_front(clock, stores, fleet), meter)
+    front = _front(clock, stores, fleet)
+    invoker = MeteredInvoker(front, meter)
     events = await open_events(
         ground.engine,
         invoker=invoker,
@@ -148,6 +150,8 @@ async def build(settings: Settings, surroundings: Surroundings, stack: AsyncExit
         reserved=fleet.reserved,
         provisioned=fleet.provisioned,
         invoker=invoker,
+        front=front,
+        durable=open_durable(ground.engine, front, invoker, fleet.worker, clock, jobs),
         events=events,
         sources=open_sources(documents, stores.tagging, functions, invoker, clock, settings),
         meter=meter,

@@ -22,6 +22,7 @@ from hearth.api.operations.logs import log_operations
 from hearth.api.sigv4 import OpenAuth, SigV4Verifier
 from hearth.app.back_doors import open_back_doors
 from hearth.app.choices import bind, edge_limits, endpoint_of, new_id, open_files_max, stream_rate
+from hearth.app.durable import accept_by
 from hearth.app.function_urls import function_url_gateway, function_urls
 from hearth.app.parts import Doors, Parts
 from hearth.app.setting_operations import function_operations, policies, setting_operations
@@ -38,7 +39,8 @@ async def open_doors(settings: Settings, parts: Parts, stop: asyncio.Event) -> D
     keys = KeyFile(settings.paths.keys, clock)
     auth = SigV4Verifier(keys, clock) if settings.auth is Auth.SIGV4 else OpenAuth()
     links = downloads.PackageDownloads(secrets.token_bytes(32), parts.packages.path, clock, jobs)
-    invoke = InvokeHandler(parts.invoker, clock, parts.events.intake.accept)
+    accept = accept_by(parts.front.resolved, parts.durable.starter, parts.events.intake.accept)
+    invoke = InvokeHandler(parts.invoker, clock, accept)
     rate = stream_rate(settings)
     edge = Edge(
         SERVICES,
@@ -49,7 +51,8 @@ async def open_doors(settings: Settings, parts: Parts, stop: asyncio.Event) -> D
             *account.operations(parts.functions, parts.counter, parts.layers),
             *concurrency.operations(parts.functions, parts.reserved),
             *provisioned.operations(parts.functions, parts.provisioned),
-            *invoke_async.operations(parts.events.intake.accept),
+            *invoke_async.operations(accept),
+            *parts.durable.operations(parts.functions),
             *setting_operations(parts, links.link_to, function_urls(settings, parts, endpoint)),
             *log_operations(parts.logs, clock),
             *parts.sources.operations(),

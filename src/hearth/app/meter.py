@@ -77,6 +77,8 @@ class Meter:
         return known
 
     def invoked(self, call: InvokeCall, result: InvokeResult) -> None:
+        if result.execution_arn is not None:
+            return  # its execution's invocations are counted one by one
         counts = self._of_call(call)
         counts.invocations += 1
         phases = result.phases

@@ -4,6 +4,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from hearth.app.event_sources import EventSources
+from hearth.app.durable import DurablePath
 from hearth.app.meter import Meter, MeteredInvoker
 from hearth.base.clock import SystemClock
 from hearth.base.http1 import HttpServer
@@ -21,6 +22,7 @@ from hearth.engine.contract import KeyValue
 from hearth.engine.health import EngineHealth
 from hearth.engine.server import EmbeddedServer
 from hearth.events.path import EventPath
+from hearth.frontend.invoke import Invoker
 from hearth.logs.store import LogStore
 from hearth.model.endpoints import Endpoints
 from hearth.placement.placement import Placement
@@ -55,6 +57,8 @@ class Parts:
     reserved: ReservedConcurrency
     provisioned: ProvisionedConcurrency
     invoker: MeteredInvoker
+    front: Invoker
+    durable: DurablePath
     events: EventPath
     sources: EventSources
     meter: Meter

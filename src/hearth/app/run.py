@@ -126,6 +126,7 @@ def _loops(settings: Settings, parts: Parts) -> list[tuple[str, Coroutine[Any, A
         ("freeze", _freeze_idle(parts.worker, settings.freeze_after_s)),
         ("log-retention", parts.logs.catalog.run_retention()),
         ("events", run_events(parts.events, parts.replica.ready, parts.documents.ready)),
+        ("durable", parts.durable.upkeep.run()),
         ("sources", run_sources(parts.sources, parts.replica.ready, parts.documents.ready)),
         ("engine", parts.server.wait_died()),
         ("engine-health", parts.engine_health.run()),

@@ -63,6 +63,11 @@ NO_RUNTIME: Final = (
 )
 
 
+NOT_DURABLE: Final = (
+    "DurableConfig can only be set when a function is created. This function was created without."
+)
+
+
 async def _forget_nothing(_function: FunctionVersion, _qualifier: str) -> None:
     """Nothing else is known of any version."""
 
@@ -148,6 +153,7 @@ class Functions:
             logging=request.logging,
             snap_start=request.snap_start,
             per_tenant=request.per_tenant,
+            durable=request.durable,
             state=State.PENDING,
             state_reason=CREATING,
             state_reason_code=CREATING_CODE,
@@ -306,6 +312,10 @@ def _with_configuration(function: FunctionVersion, request: UpdateConfiguration)
         )
         if (value := getattr(request, name)) is not None
     }
+    if request.durable is not None:
+        if function.durable is None:
+            raise InvalidParameterValue(NOT_DURABLE)
+        changed["durable"] = request.durable(function.durable)
     if request.logging is not None:
         changed["logging"] = request.logging(function.logging)
     if "environment" in changed:

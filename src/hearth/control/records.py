@@ -20,6 +20,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from hearth.model import limits
+from hearth.model.durable import DurableConfig
 from hearth.model.functions import (
     Alias,
     Architecture,
@@ -79,6 +80,7 @@ class _Record(msgspec.Struct, kw_only=True):
     logging: LogSettings = LogSettings()
     snap_start: bool = False
     per_tenant: bool = False
+    durable: DurableConfig | None = None
     state: State
     state_reason: str | None = None
     state_reason_code: str | None = None
@@ -235,6 +237,7 @@ def _members(function: FunctionVersion) -> dict[str, Any]:
         "logging": function.logging,
         "snap_start": function.snap_start,
         "per_tenant": function.per_tenant,
+        "durable": function.durable,
         "state": function.state,
         "state_reason": function.state_reason,
         "state_reason_code": function.state_reason_code,
@@ -270,6 +273,7 @@ def _version(record: _Record) -> FunctionVersion:
         logging=record.logging,
         snap_start=record.snap_start,
         per_tenant=record.per_tenant,
+        durable=record.durable,
         state=record.state,
         state_reason=record.state_reason,
         state_reason_code=record.state_reason_code,

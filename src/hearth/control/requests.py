@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from hearth.model import limits
+from hearth.model.durable import DurableConfig
 from hearth.model.functions import Architecture
 from hearth.model.ids import FunctionKey
 from hearth.model.layers import LayerKey, LayerUse
@@ -40,6 +41,7 @@ class CreateFunction:
     logging: LogSettings = field(default_factory=LogSettings)
     snap_start: bool = False
     per_tenant: bool = False
+    durable: DurableConfig | None = None
     publish: bool = False
     """Make it version 1 too."""
 
@@ -76,6 +78,8 @@ class UpdateConfiguration:
     logging: Callable[[LogSettings], LogSettings] | None = None
     """What becomes of the settings that are there."""
     snap_start: bool | None = None
+    durable: Callable[[DurableConfig], DurableConfig] | None = None
+    """What becomes of the settings that are there."""
     revision_id: str | None = None
 
 

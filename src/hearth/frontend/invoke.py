@@ -68,6 +68,14 @@ class Worker(Protocol):
         ...
 
 
+class Durable(Protocol):
+    """Who runs executions of durable functions."""
+
+    async def invoke(self, call: InvokeCall, function: FunctionVersion, /) -> InvokeResult:
+        """Start one, or join it. Raises ServiceError."""
+        ...
+
+
 class Invoker:
     """Raises ServiceError for what the caller may see."""
 
@@ -87,6 +95,8 @@ class Invoker:
         self._now_s = clock.monotonic_s
         self._new_trace_id = new_trace_id
         self._turns = Turns(clock.monotonic_s)
+        self.durable: Durable | None = None
+        """Without it durable functions are run like any others."""
 
     def dry_run(self, call: InvokeCall) -> None:
         """Raises what `invoke` would before it counts."""
@@ -102,11 +112,28 @@ class Invoker:
             return FunctionKey(named.account or caller.account, caller.region, named.name)
         return function.key
 
+    def resolved(self, call: InvokeCall) -> FunctionVersion | None:
+        """What the call means if it is an execution's matter. Raises what `invoke` would."""
+        try:
+            function, _ = resolve(call, self._functions)
+        except RecursiveInvocation:
+            return None
+        return function if self._durable_for(call, function) is not None else None
+
+    def _durable_for(self, call: InvokeCall, function: FunctionVersion) -> Durable | None:
+        is_one = function.durable is not None and not call.is_replay
+        is_named = call.execution_name is not None and not call.is_chained
+        return self.durable if is_one or is_named else None
+
     async def invoke(self, call: InvokeCall) -> InvokeResult:
         """Run it. Its caller shields this from its own cancellation: functions run to the end."""
         now_s = self._now_s
         began_s = now_s()
         function, arn = resolve(call, self._functions)
+        if function.durable is not None or call.execution_name is not None:
+            durable = self._durable_for(call, function)
+            if durable is not None:
+                return await durable.invoke(call, function)
         resolved_s = now_s()
         lease = self._counting.acquire(function.key, function.version, resolved_s)
         leased_s = resolved_s

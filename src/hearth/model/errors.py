@@ -71,6 +71,28 @@ class ResourceConflict(ServiceError):
     status = 409
 
 
+class DurableExecutionAlreadyStarted(ServiceError):
+    """An execution has that name, and another input."""
+
+    code = "DurableExecutionAlreadyStartedException"
+    status = 409
+
+
+class CallbackTimeout(ServiceError):
+    """A callback that nobody waits for any more."""
+
+    code = "CallbackTimeoutException"
+    status = 400
+
+
+class EngineUnwell(ServiceError):
+    """What must be on disk before the answer could not be put there."""
+
+    code = "ServiceException"
+    status = 503
+    blame = "Service"
+
+
 class AccessDenied(ServiceError):
     """The caller may not do this; AWS sends no Type with it."""
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from hearth.model import limits
+from hearth.model.durable import DurableConfig
 from hearth.model.ids import LATEST, FunctionKey
 from hearth.model.layers import LayerUse
 from hearth.model.log_settings import LogSettings
@@ -78,6 +79,8 @@ class FunctionVersion:
     """SnapStart, ApplyOn PublishedVersions: a published version is initialised beforehand."""
     per_tenant: bool = False
     """TenancyConfig PER_TENANT: no environment serves two tenants. Said when it is created."""
+    durable: DurableConfig | None = None
+    """Invokes start durable executions."""
     state: State = State.PENDING
     state_reason: str | None = None
     state_reason_code: str | None = None

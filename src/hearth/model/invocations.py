@@ -60,6 +60,12 @@ class InvokeCall:
     """Where a function that streams writes to; None collects its response into the result."""
     tenant: str | None = None
     """For whom it is, if the caller said so."""
+    execution_name: str | None = None
+    """Of the durable execution that this is to start, or to join."""
+    is_chained: bool = False
+    """A durable execution waits for it."""
+    is_replay: bool = False
+    """One invocation of a durable execution, which is there already."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,3 +111,5 @@ class InvokeResult:
     content_type: str | None = None
     """Of a response that was streamed, if the runtime said so."""
     phases: Phases = field(default_factory=Phases)
+    execution_arn: str | None = None
+    """Of the durable execution that it started or joined."""

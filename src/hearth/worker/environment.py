@@ -35,7 +35,7 @@ from hearth.worker.phases.reset import ResetPhase
 from hearth.worker.phases.shutdown import STOPPED, shut_down
 from hearth.worker.phases.stillness import Stillness
 from hearth.worker.phases.streaming import StreamPhase
-from hearth.worker.program import Launch, NewProgram, RunningProgram, StartedProgram
+from hearth.worker.program import DurableApi, Launch, NewProgram, RunningProgram, StartedProgram
 from hearth.worker.report import Failure
 from hearth.worker.run import Run
 from hearth.worker.runtime_api import RuntimeState
@@ -59,6 +59,7 @@ class ExecutionEnvironment:
         clock: Clock,
         jobs: Jobs,
         new_program: NewProgram = RunningProgram,
+        durable: DurableApi | None = None,
     ) -> None:
         self.function = function
         self.invokes = 0
@@ -74,6 +75,7 @@ class ExecutionEnvironment:
             lifecycle=self.lifecycle,
             journal=Journal(sink, clock),
             lines=lines_of(function, clock),
+            durable=durable,
         )
         self._invokes = InvokePhase(core, self._start_reset)
         self._streams = StreamPhase(core, self._invokes)

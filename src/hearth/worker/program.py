@@ -39,6 +39,10 @@ from hearth.worker.telemetry.hub import Telemetry
 log = Log("program")
 
 _FOREVER_S = 1e9
+DURABLE_ROOT: Final = "/2025-12-01/durable-executions/"
+DurableApi = Callable[[FunctionVersion, HttpRequest, Responder], None]
+"""What a durable function may ask of Lambda itself, whatever network it has: about its own
+executions, and nothing else."""
 API_LIMITS = HttpLimits(
     head_bytes_max=64 * 1024,
     # A little more than is allowed, so that the refusal is the Runtime API's own.
@@ -99,6 +103,7 @@ class Surroundings:
     clock: Clock
     jobs: Jobs
     is_frozen: Callable[[], bool] = lambda: False
+    durable: "DurableApi | None" = None
 
 
 class RunningProgram:
@@ -295,8 +300,14 @@ class RunningProgram:
     # -- what comes in on the Runtime API's socket and is not the Runtime API's --------------------
 
     def _handle_other(self, request: HttpRequest, responder: Responder) -> None:
+        around = self._around
         if request.target.startswith(EXTENSION_ROOT):
             self.extensions.handle(request, responder)
+        elif request.target.startswith(DURABLE_ROOT) and around.function.durable is not None:
+            if around.durable is None:
+                refuse_path(responder)
+            else:
+                around.durable(around.function, request, responder)
         elif self.telemetry.handle(
             request, responder, self.extensions, self._events.telemetry_subscribed
         ):

@@ -71,7 +71,11 @@ def variables(
     if function.logging.format is LogFormat.JSON:
         reserved["AWS_LAMBDA_LOG_FORMAT"] = "JSON"
         reserved["AWS_LAMBDA_LOG_LEVEL"] = function.logging.application_level
-    return {**common(place, runtime_variables), **function.environment, **reserved}
+    usual = common(place, runtime_variables)
+    if function.durable is not None and "AWS_ENDPOINT_URL" not in function.environment:
+        # Where its SDK finds checkpoints, whatever its network: see durable_door.py.
+        usual["AWS_ENDPOINT_URL_LAMBDA"] = f"http://{place.api_address}"
+    return {**usual, **function.environment, **reserved}
 
 
 def extension_variables(function: FunctionVersion, runtime: Mapping[str, str]) -> dict[str, str]:

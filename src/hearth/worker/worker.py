@@ -24,6 +24,7 @@ from hearth.model.logs import LogGroup, stream_name
 from hearth.model.workers import WorkerLoad
 from hearth.worker.environment import ExecutionEnvironment, Launch
 from hearth.worker.lifecycle import State
+from hearth.worker.program import DurableApi
 from hearth.worker.report import Failure
 from hearth.worker.sandboxes.contract import (
     Mount,
@@ -117,6 +118,8 @@ class Worker:
         self._environments: dict[SandboxId, ExecutionEnvironment] = {}
         self._starting: dict[SandboxId, int] = {}
         self.snapshots = Snapshots(self._snapshot, clock, jobs)
+        self.durable: DurableApi | None = None
+        """Who answers what durable functions ask of Lambda."""
 
     async def start_sandbox(self, sandbox: SandboxId, function: FunctionVersion) -> None:
         """Make an environment and run its Init phase. A function whose init fails has an
@@ -199,7 +202,9 @@ class Worker:
                 found = await asyncio.to_thread(find_extensions, made, program.mounts, environment)
                 launch = replace(launch, extensions=found)
         sink = StreamSink(self._logs, group, stream)
-        return ExecutionEnvironment(made, function, launch, sink, self._clock, self._jobs)
+        return ExecutionEnvironment(
+            made, function, launch, sink, self._clock, self._jobs, durable=self.durable
+        )
 
     def _log_place(self, function: FunctionVersion) -> tuple[LogGroup, str]:
         """The group, and the name of a new stream: with the function's in a group of many."""

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from hearth.api.operation import Operation, OperationRequest, OperationResponse
 from hearth.api.operations.addresses import addressed, addressed_latest
 from hearth.api.operations.code_sources import code_source
+from hearth.api.operations.durable_config import changed_durable, new_durable, shown_durable
 from hearth.api.operations.log_settings import changed_settings, described, new_settings
 from hearth.api.operations.unsupported import check_supported, unsupported
 from hearth.control.functions import Functions
@@ -120,6 +121,7 @@ class _Handlers:
                 logging=new_settings(members),
                 snap_start=bool(_snap_start(members)),
                 per_tenant=bool(members.get("TenancyConfig")),
+                durable=new_durable(members),
                 publish=bool(members.get("Publish")),
             )
         )
@@ -210,6 +212,7 @@ class _Handlers:
                 dead_letter_arn=_dead_letter_arn(members),
                 logging=changed_settings(members),
                 snap_start=_snap_start(members),
+                durable=changed_durable(members),
                 revision_id=members.get("RevisionId"),
             )
         )
@@ -285,6 +288,8 @@ def configured(function: FunctionVersion, qualifier: str | None) -> dict[str, An
         },
         "LoggingConfig": described(function.logging, function.key.name),
     }
+    if function.durable is not None:
+        members["DurableConfig"] = shown_durable(function.durable)
     if function.layers:
         members["Layers"] = [
             {"Arn": layer.arn, "CodeSize": layer.size_bytes} for layer in function.layers

@@ -11,7 +11,7 @@ from hearth.model.errors import ValidationFailed
 from hearth.model.ids import FunctionReference, RequestId
 from hearth.model.invocations import InvokeCall
 
-Accept = Callable[[InvokeCall], Awaitable[None]]
+Accept = Callable[[InvokeCall], Awaitable[object]]
 """Put an event on disk. Raises ServiceError."""
 
 

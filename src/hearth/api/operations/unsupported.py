@@ -37,7 +37,6 @@ def _never(_value: Any) -> bool:
 _DEFAULTS: Final[Mapping[str, _IsDefault]] = {
     "AcceleratorConfig": _never,
     "CapacityProviderConfig": _never,
-    "DurableConfig": _never,
     "FileSystemConfigs": _empty,
     "ImageConfig": _empty,
     "ImageUri": _empty,

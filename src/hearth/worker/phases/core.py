@@ -9,6 +9,7 @@ from hearth.model.functions import FunctionVersion
 from hearth.worker.journal import Journal
 from hearth.worker.lifecycle import Event, Lifecycle
 from hearth.worker.program import (
+    DurableApi,
     Launch,
     NewProgram,
     ProgramEvents,
@@ -39,6 +40,7 @@ class Core:
     lifecycle: Lifecycle
     journal: Journal
     lines: SystemLines
+    durable: DurableApi | None = None
     program: StartedProgram | None = None
     run: Run | None = None
     is_lost: bool = False
@@ -67,6 +69,7 @@ class Core:
             clock=self.clock,
             jobs=self.jobs,
             is_frozen=lambda: self.is_frozen,
+            durable=self.durable,
         )
         self.program = program = self.new_program(around, self.events)
         return program
