@@ -32,6 +32,8 @@ from hearth.api.operations import (
     aliases,
     code_signing,
     concurrency,
+    durable,
+    durable_lists,
     event_invoke,
     event_sources,
     function_urls,
@@ -63,6 +65,9 @@ from hearth.control.provisioned import ProvisionedConcurrency
 from hearth.control.recursion import Recursions
 from hearth.control.tags import Tagging
 from hearth.counting.counter import Counter
+from hearth.durable.executions import Executions
+from hearth.durable.store import Store
+from hearth.durable.upkeep import Upkeep
 from hearth.engine.memory import MemoryEngine, MemoryKeyValue
 from hearth.logs.store import LogStore
 from hearth.model.functions import FunctionVersion
@@ -145,7 +150,8 @@ class WholeEdge:
 @asynccontextmanager
 async def whole_edge(directory: Path, *more: Operation) -> "AsyncIterator[WholeEdge]":
     """As app/doors.py wires it; `more` are operations that it has not."""
-    kv = await MemoryEngine().bucket("meta")
+    engine = MemoryEngine()
+    kv = await engine.bucket("meta")
     assert isinstance(kv, MemoryKeyValue)
     async with control_plane(kv, directory) as plane, Jobs() as requests:
         numbers = itertools.count(1)
@@ -154,6 +160,8 @@ async def whole_edge(directory: Path, *more: Operation) -> "AsyncIterator[WholeE
         plane.functions.aliases.forget = documents.delete_qualified
         invoker = Echo()
         invoke = InvokeHandler(invoker, HandClock(), invoker.accept)
+        executions = Executions(invoker, HandClock(), plane.jobs, new_id, new_id)
+        executions.opened(await Store.open(engine))
         logs = LogStore(directory / "logs", plane.functions.clock, plane.jobs)
         edge = Edge(
             SERVICES,
@@ -161,6 +169,7 @@ async def whole_edge(directory: Path, *more: Operation) -> "AsyncIterator[WholeE
                 *operations(plane, documents, new_id),
                 *invoke_async.operations(invoker.accept),
                 *log_operations(logs, plane.functions.clock),
+                *durable_operations(plane, engine, executions),
                 *more,
             ),
             OpenAuth(),
@@ -176,6 +185,18 @@ async def whole_edge(directory: Path, *more: Operation) -> "AsyncIterator[WholeE
         yield WholeEdge(edge, plane, documents, kv, invoker, requests, directory)
         await requests.wait_idle()
         await logs.close()
+
+
+def durable_operations(
+    plane: ControlPlane, engine: MemoryEngine, executions: Executions
+) -> tuple[Operation, ...]:
+    clock = HandClock()
+    upkeep = Upkeep(engine, executions, clock, plane.jobs)
+    handlers = durable.Handlers(executions, upkeep.delete, clock.epoch_ms)
+    return (
+        *durable.operations(handlers),
+        *durable_lists.operations(plane.functions, executions, handlers),
+    )
 
 
 def operations(

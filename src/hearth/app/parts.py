@@ -3,8 +3,8 @@
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
-from hearth.app.event_sources import EventSources
 from hearth.app.durable import DurablePath
+from hearth.app.event_sources import EventSources
 from hearth.app.meter import Meter, MeteredInvoker
 from hearth.base.clock import SystemClock
 from hearth.base.http1 import HttpServer

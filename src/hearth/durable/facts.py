@@ -126,6 +126,7 @@ class Fact:
     due_ms: int | None = None
     """When time does the next thing to it."""
     attempt: int = 0
+    """How many attempts of a step are over."""
     callback: str | None = None
     replay_children: bool = False
     function: str | None = None

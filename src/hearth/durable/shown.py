@@ -230,7 +230,7 @@ def _retry(fact: Fact) -> Members:
     """Of the attempt that is over."""
     if fact.due_ms is None:
         return {"CurrentAttempt": fact.attempt}
-    return {"CurrentAttempt": fact.attempt - 1, "NextAttemptDelaySeconds": fact.seconds}
+    return {"CurrentAttempt": fact.attempt, "NextAttemptDelaySeconds": fact.seconds}
 
 
 def _data(payload: str | None, *, with_data: bool) -> Members:

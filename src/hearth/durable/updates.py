@@ -127,9 +127,7 @@ class _Draft:
             return
         if before is not None and before.status is not Status.READY:
             raise _wrong_status(update, before)
-        attempt = 0
-        if update.type is Type.STEP:
-            attempt = 1 if before is None else before.attempt
+        attempt = 0 if before is None else before.attempt
         seconds = due_ms = callback = None
         if update.type is Type.WAIT:
             seconds = update.wait_s or WAIT_S_DEFAULT
@@ -182,7 +180,7 @@ class _Draft:
                 error=update.error,
                 seconds=seconds,
                 due_ms=self._now_ms + (seconds or 0) * 1000 if is_retry else None,
-                attempt=before.attempt + (1 if is_retry else 0),
+                attempt=before.attempt + (1 if update.type is Type.STEP else 0),
                 replay_children=update.replay_children,
             )
         )

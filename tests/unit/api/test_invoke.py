@@ -320,15 +320,6 @@ def test_what_breaks_the_model_is_refused_in_its_words(
     assert f"at '{path}' failed to satisfy constraint: Member must" in got.json["message"]
 
 
-def test_a_setting_that_would_have_no_effect_is_refused() -> None:
-    headers: dict[str, Any] = {"x_amz_durable_execution_name": "one"}
-    got = refusal(http_request("POST", PATH, **headers))
-    assert got.status == 501
-    assert got.json["message"] == (
-        "Hearth does not support DurableExecutionName of lambda:Invoke yet."
-    )
-
-
 @pytest.mark.parametrize("tenant", ["", "a,b", "x" * 257, "t\u00e4"])
 def test_a_tenant_that_breaks_the_model_is_refused_in_its_words(tenant: str) -> None:
     got = refusal(http_request("POST", PATH, x_amz_tenant_id=tenant))
@@ -341,6 +332,13 @@ def test_a_tenant_is_passed_on(tenant: str) -> None:
     arguments = fast_arguments(http_request("POST", PATH, x_amz_tenant_id=tenant))
     assert arguments is not None
     assert arguments.tenant == tenant
+
+
+def test_a_durable_executions_name_is_passed_on() -> None:
+    assert (
+        call_of(http_request("POST", PATH, x_amz_durable_execution_name="n")).execution_name == "n"
+    )
+    assert call_of(http_request("POST", PATH)).execution_name is None
 
 
 def test_a_path_that_only_looks_like_invoke_is_unknown() -> None:

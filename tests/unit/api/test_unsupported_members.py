@@ -21,7 +21,7 @@ from hearth.model.errors import InvalidParameterValue
         ("PublishTo", "LATEST_PUBLISHED"),
         ("PackageType", "Image"),
         ("TracingConfig", {"Mode": "Active"}),
-        ("DurableConfig", {}),
+        ("DurableConfig", {"KMSKeyArn": "arn:aws:kms:eu-central-1:123456789012:key/k"}),
         ("CapacityProviderConfig", {"LambdaManagedInstancesCapacityProviderConfig": {}}),
         ("RuntimeConfig", {"RuntimeArn": "a", "RuntimeAlias": "b"}),
         ("AcceleratorConfig", {"AcceleratorMemorySize": 1}),
@@ -33,7 +33,8 @@ def test_what_would_have_no_effect_is_refused_by_name(
     async def scenario(api: Api) -> None:
         with pytest.raises(InvalidParameterValue) as refused:
             await api.create(**{member: value})
-        assert refused.value.message == f"{member} is not supported by this version of Hearth."
+        assert member in refused.value.message
+        assert refused.value.message.endswith(" is not supported by this version of Hearth.")
         assert api.plane.replica.everything() == ()
         await api.create()
         with pytest.raises(InvalidParameterValue):

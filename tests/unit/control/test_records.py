@@ -20,6 +20,7 @@ from hearth.control.records import (
     version_place,
 )
 from hearth.control.records import function_key as key_of
+from hearth.model.durable import DurableConfig
 from hearth.model.functions import (
     Alias,
     Architecture,
@@ -47,6 +48,7 @@ FUNCTION = FunctionVersion(
     tags={"t": "v"},
     snap_start=True,
     per_tenant=True,
+    durable=DurableConfig(timeout_s=60, retention_days=3),
     layers=(LayerUse(arn="a:1", sha256="b" * 64, size_bytes=3, unzipped_bytes=4),),
     dead_letter_arn="arn:aws:sqs:eu-central-1:123456789012:q",
     state=State.FAILED,
