@@ -25,7 +25,7 @@ from hearth.control.mapping_rules import (
     kind_of,
 )
 from hearth.control.tags import Tagged, Tagging
-from hearth.control.validation import check_tags
+from hearth.control.validation import check_tags, no_tenants
 from hearth.model.endpoints import Endpoints, no_endpoint
 from hearth.model.errors import (
     InternalFailure,
@@ -262,6 +262,8 @@ class EventSourceMappings:
             function = await self._find(mapping.key, mapping.qualifier)
         except ResourceNotFound as error:
             raise InvalidParameterValue("Function does not exist") from error
+        if function.per_tenant:
+            raise no_tenants("An event source mapping")
         service = mapping.kind.service
         if self._endpoints.find(service) is None:
             raise no_endpoint("EventSourceArn", service)

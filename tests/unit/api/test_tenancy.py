@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from fakes.function_api import Api, play
+from fakes.mappings import QUEUE
 from fakes.settings_api import SettingsApi, url_address
 from fakes.settings_api import play as play_settings
 from hearth.model.errors import InvalidParameterValue
@@ -41,10 +42,12 @@ def test_snap_start_and_tenants_exclude_each_other(tmp_path: Path) -> None:
     play(tmp_path, scenario)
 
 
-def test_it_has_no_url(tmp_path: Path) -> None:
+def test_it_has_neither_a_url_nor_an_event_source(tmp_path: Path) -> None:
     async def scenario(api: SettingsApi) -> None:
         await api.create(TenancyConfig=PER_TENANT)
         with pytest.raises(InvalidParameterValue, match="A function URL is not supported"):
             await api.call("CreateFunctionUrlConfig", FunctionName="f", AuthType="NONE")
+        with pytest.raises(InvalidParameterValue, match="An event source mapping is not supp"):
+            await api.call("CreateEventSourceMapping", FunctionName="f", EventSourceArn=QUEUE)
 
     play_settings(tmp_path, scenario, url_address)
