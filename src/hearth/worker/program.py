@@ -244,6 +244,8 @@ class RunningProgram:
 
     def extension_registered(self) -> None:
         runtime = self._runtime
+        if self._is_ending:
+            return  # it registered on its way out: a runtime started now would be told of no end
         if runtime is not None and self.extensions.external_are_registered:
             self._runtime = None
             assert self._supervision is not None
