@@ -2,7 +2,7 @@
 
 import pytest
 
-from hearth.model.endpoints import Endpoint, no_endpoint
+from hearth.model.endpoints import SERVICES, Endpoint, no_endpoint
 from hearth.settings import StartRefused, read_settings
 
 HOME = {"HOME": "/home/ada"}
@@ -125,4 +125,4 @@ def test_each_service_has_a_name_of_its_own_in_aws_variables(service: str) -> No
 
 def test_one_address_for_all_services_is_enough() -> None:
     settings = read_settings({"endpoints": (), "listen": None}, HOME | {"AWS_ENDPOINT_URL": STORE})
-    assert set(settings.endpoints.by_service) == {"eventbridge", "s3", "sns", "sqs"}
+    assert set(settings.endpoints.by_service) == set(SERVICES)

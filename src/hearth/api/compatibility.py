@@ -17,8 +17,9 @@ _REFUSED: Final = (
     "capacity providers are refused by name unless they only repeat the default"
 )
 _SOURCES: Final = (
-    "queues of SQS, at an --endpoint; other sources, KMSKeyArn, LoggingConfig and "
-    "ProvisionedPollerConfig are refused by name"
+    "queues of SQS, streams of Kinesis and DynamoDB, at an --endpoint; other sources, enhanced "
+    "fan-out, TumblingWindowInSeconds, KMSKeyArn, LoggingConfig and ProvisionedPollerConfig are "
+    "refused by name"
 )
 _NO_SIGNER: Final = (
     "signatures cannot be verified, as AWS Signer's profiles live at AWS: all code counts as "
@@ -211,6 +212,11 @@ The reasons are in `docs/decisions`.
   another.
 - A queue that comes back from an outage, or a function that was not there, is tried again at least
   every 20 seconds.
+- A shard is read once a second while it has nothing, up to five times while it has something;
+  shards are listed every 30 seconds, and when one has ended.
+- A batch of a stream without `MaximumRecordAgeInSeconds` is tried for as long as Hearth runs; AWS
+  ends that when the stream has dropped its records.
+- A failure destination that cannot be told five times is not told: the log has what was dropped.
 - `ListEventSourceMappings` of a function that is gone lists the mappings that it left.
 
 ### Permissions

@@ -153,7 +153,9 @@ async def build(settings: Settings, surroundings: Surroundings, stack: AsyncExit
         front=front,
         durable=open_durable(ground.engine, front, invoker, fleet.worker, clock, jobs),
         events=events,
-        sources=open_sources(documents, stores.tagging, functions, invoker, clock, settings),
+        sources=open_sources(
+            documents, stores.tagging, functions, invoker, clock, settings, ground.engine
+        ),
         meter=meter,
         endpoints=settings.endpoints,
     )

@@ -2,11 +2,14 @@
 
 import asyncio
 from collections.abc import Mapping
+from functools import partial
+from typing import Final
 
 from hearth.api.operation import Operation
 from hearth.api.operations import event_sources
 from hearth.app.choices import new_id
 from hearth.app.source_clients import AwsQueue, SourceClients
+from hearth.app.stream_clients import AwsFailureTargets, AwsStream
 from hearth.base import metrics
 from hearth.base.clock import Clock
 from hearth.base.metrics import Metric, Values
@@ -14,13 +17,19 @@ from hearth.control.documents import Documents
 from hearth.control.functions import Functions
 from hearth.control.mappings import EventSourceMappings
 from hearth.control.tags import Tagging
+from hearth.engine.contract import Engine
 from hearth.model.mappings import EventSourceMapping, SourceKind
 from hearth.settings import Settings, read_client_settings
 from hearth.sources.calling import Function
+from hearth.sources.checkpoints import Checkpoints
 from hearth.sources.contract import Invoker, Poller
 from hearth.sources.keeper import Sources
 from hearth.sources.queue import QueuePoller
 from hearth.sources.status import MappingStatus
+from hearth.sources.stream import StreamPoller
+
+BUCKET: Final = "SOURCES"
+"""Of the engine: how far streams were read."""
 
 
 class EventSources:
@@ -41,12 +50,24 @@ def open_sources(
     invoker: Invoker,
     clock: Clock,
     settings: Settings,
+    engine: Engine,
 ) -> EventSources:
     """Not running yet."""
     clients = SourceClients(settings.endpoints, read_client_settings())
     mappings = EventSourceMappings(
         documents, tagging, clock, functions.get, settings.endpoints, clients, new_id
     )
+
+    checkpoints = Checkpoints(partial(engine.bucket, BUCKET))
+    failures = AwsFailureTargets(clients)
+
+    def role_of(mapping: EventSourceMapping) -> str:
+        function = functions.replica.get(mapping.key)
+        return "" if function is None else function.role
+
+    async def forget(mapping: EventSourceMapping) -> None:
+        if mapping.kind.is_stream:
+            await checkpoints.forget(mapping.uuid)
 
     def open_poller(mapping: EventSourceMapping, status: MappingStatus) -> Poller:
         function = Function(mapping, invoker, new_id)
@@ -55,9 +76,10 @@ def open_sources(
                 queue = AwsQueue(mapping, clients)
                 return QueuePoller(mapping, queue, function, status, clock)
             case SourceKind.KINESIS | SourceKind.DYNAMODB:
-                raise NotImplementedError(mapping.kind)
+                stream = AwsStream(mapping, clients, role_of)
+                return StreamPoller(mapping, stream, function, failures, checkpoints, status, clock)
 
-    return EventSources(mappings, Sources(mappings, open_poller))
+    return EventSources(mappings, Sources(mappings, open_poller, forget))
 
 
 async def run_sources(sources: EventSources, *ready: asyncio.Event) -> None:

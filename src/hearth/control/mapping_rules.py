@@ -78,10 +78,6 @@ def kind_of(arn: str | None) -> SourceKind:
             "EventSourceArn names a consumer with enhanced fan-out, which this Hearth does not "
             "support; name the stream."
         )
-    if service in (SourceKind.KINESIS, SourceKind.DYNAMODB):
-        raise InvalidParameterValue(
-            "EventSourceArn names a stream, and this Hearth polls queues of SQS only."
-        )
     for kind, pattern in _RESOURCES.items():
         if kind == service and pattern.fullmatch(resource):
             return kind
@@ -134,6 +130,8 @@ def check_change(kind: SourceKind, change: MappingChange, endpoints: Endpoints) 
         raise InvalidParameterValue(
             f"MaximumRecordAgeInSeconds must be -1, or at least {AGE_S_MIN}."
         )
+    if change.tumbling_s:
+        raise InvalidParameterValue("TumblingWindowInSeconds is not supported by this Hearth.")
     if "KafkaMetrics" in (change.metrics or ()):
         raise InvalidParameterValue("KafkaMetrics is only valid for Kafka event sources.")
     _check_filters(kind, change.filters or ())

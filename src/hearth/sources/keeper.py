@@ -6,10 +6,12 @@ one for this write, or says that the mapping is gone. Keepers wait for changes o
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from hearth.base.jobs import Jobs
 from hearth.base.log import Log
+from hearth.engine.contract import EngineUnavailable
 from hearth.model.errors import ServiceError
 from hearth.model.mappings import NOTHING_YET, Change, EventSourceMapping
 from hearth.sources.contract import Mappings, OpenPoller, Poller
@@ -18,13 +20,20 @@ from hearth.sources.status import MappingStatus
 AGAIN_S: Final = 5.0
 """After the engine refused, or a poller broke."""
 
+Forget = Callable[[EventSourceMapping], Awaitable[None]]
+"""Raises EngineUnavailable."""
+
 log = Log("sources")
 
 
 class Sources:
     """All mappings at work. `run` it once; the Progress of `control/mappings.py`."""
 
-    def __init__(self, mappings: Mappings, open_poller: OpenPoller) -> None:
+    def __init__(
+        self, mappings: Mappings, open_poller: OpenPoller, forget: Forget | None = None
+    ) -> None:
+        """`forget` what a deleted mapping had read."""
+        self._forget = forget
         self._mappings = mappings
         self._open = open_poller
         self._keepers: dict[str, _Keeper] = {}
@@ -72,7 +81,7 @@ class Sources:
         for mapping in self._mappings.every():
             keeper = self._keepers.get(mapping.uuid)
             if keeper is None:
-                keeper = _Keeper(mapping, self._mappings, self._open)
+                keeper = _Keeper(mapping, self._mappings, self._open, self._forget)
                 self._keepers[mapping.uuid] = keeper
                 self._jobs.spawn(self._keep(keeper), name=f"mapping-{mapping.uuid}")
             keeper.changed.set()
@@ -88,7 +97,11 @@ class Sources:
 
 class _Keeper:
     def __init__(
-        self, mapping: EventSourceMapping, mappings: Mappings, open_poller: OpenPoller
+        self,
+        mapping: EventSourceMapping,
+        mappings: Mappings,
+        open_poller: OpenPoller,
+        forget: Forget | None,
     ) -> None:
         self.status = MappingStatus(mapping)
         self.changed = asyncio.Event()
@@ -96,6 +109,7 @@ class _Keeper:
         """The write that this is up to."""
         self._mappings = mappings
         self._open = open_poller
+        self._forget_progress = forget
         self._is_draining = False
 
     def drain(self) -> None:
@@ -158,8 +172,10 @@ class _Keeper:
 
     async def _forget(self, mapping: EventSourceMapping) -> bool:
         try:
+            if self._forget_progress is not None:
+                await self._forget_progress(mapping)
             await self._mappings.forget(mapping)
-        except ServiceError as error:
+        except (ServiceError, EngineUnavailable) as error:
             log.warning("mapping was not deleted yet", mapping=mapping.uuid, error=error)
             await asyncio.sleep(AGAIN_S)
             return False

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fakes.mappings import FIFO, QUEUE
+from fakes.mappings import FIFO, QUEUE, STREAM, TABLE
 from fakes.settings_api import OTHER_ACCOUNT, SettingsApi, play
 from hearth.control.mappings import ResourceInUse
 from hearth.model.errors import (
@@ -90,6 +90,91 @@ def test_everything_that_was_said_is_shown(tmp_path: Path) -> None:
         assert not {"FilterCriteria", "ScalingConfig"} & after.keys()
         assert after["FunctionResponseTypes"] == []
         assert after["BatchSize"] == 500
+
+    with_function(tmp_path, scene)
+
+
+def test_a_mapping_of_a_stream_has_the_defaults_of_its_kind(tmp_path: Path) -> None:
+    async def scene(api: SettingsApi) -> None:
+        made = await create(api, EventSourceArn=STREAM, StartingPosition="LATEST")
+        wanted = {
+            "BatchSize": 100,
+            "StartingPosition": "LATEST",
+            "ParallelizationFactor": 1,
+            "DestinationConfig": {"OnFailure": {}},
+            "MaximumRecordAgeInSeconds": -1,
+            "BisectBatchOnFunctionError": False,
+            "MaximumRetryAttempts": -1,
+            "TumblingWindowInSeconds": 0,
+            "LastProcessingResult": "No records processed",
+            "StateTransitionReason": "User action",
+        }
+        assert {name: made[name] for name in wanted} == wanted
+        with pytest.raises(ResourceConflict) as caught:
+            await create(api, EventSourceArn=STREAM, StartingPosition="TRIM_HORIZON")
+        assert caught.value.message == (
+            f'The event source arn (" {STREAM} ") and function (" f ") provided mapping already '
+            f"exists. Please update or delete the existing mapping with UUID {made['UUID']}"
+        )
+        failures = {"OnFailure": {"Destination": QUEUE}}
+        changed = await api.call(
+            "UpdateEventSourceMapping", UUID=made["UUID"], DestinationConfig=failures
+        )
+        assert changed["DestinationConfig"] == failures
+        changed = await api.call(
+            "UpdateEventSourceMapping", UUID=made["UUID"], DestinationConfig={}
+        )
+        assert changed["DestinationConfig"] == {"OnFailure": {}}
+
+    with_function(tmp_path, scene)
+
+
+@pytest.mark.parametrize(
+    ("members", "text"),
+    [
+        (
+            {},
+            "1 validation error detected: Value null at 'startingPosition' failed to satisfy "
+            "constraint: Member must not be null.",
+        ),
+        ({"StartingPosition": "AT_TIMESTAMP"}, "StartingPositionTimestamp is required"),
+        (
+            {"StartingPosition": "AT_TIMESTAMP", "EventSourceArn": TABLE},
+            f"Unsupported starting position for arn type: {TABLE}",
+        ),
+        (
+            {"StartingPosition": "LATEST", "ScalingConfig": {"MaximumConcurrency": 2}},
+            "Unsupported ScalingConfig parameter for given event source mapping type.",
+        ),
+        ({"StartingPosition": "LATEST", "MaximumRecordAgeInSeconds": 5}, "must be -1, or at least"),
+        (
+            {"StartingPosition": "LATEST", "EventSourceArn": f"{STREAM}/consumer/c:1"},
+            "enhanced fan-out",
+        ),
+        (
+            {
+                "StartingPosition": "LATEST",
+                "FilterCriteria": {"Filters": [{"Pattern": '{"data": ["text"]}'}]},
+            },
+            "Invalid filter pattern definition.",
+        ),
+        (
+            {
+                "StartingPosition": "LATEST",
+                "DestinationConfig": {"OnFailure": {"Destination": FUNCTION}},
+            },
+            "The provided destination config DestinationConfig(onSuccess=null, "
+            f"onFailure=OnFailure(destination={FUNCTION})) is invalid.",
+        ),
+    ],
+)
+def test_what_a_mapping_of_a_stream_cannot_be(
+    tmp_path: Path, members: dict[str, Any], text: str
+) -> None:
+    async def scene(api: SettingsApi) -> None:
+        with pytest.raises(InvalidParameterValue) as caught:
+            await create(api, **{"EventSourceArn": STREAM} | members)
+        assert text in caught.value.message
 
     with_function(tmp_path, scene)
 

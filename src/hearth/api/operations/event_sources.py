@@ -180,7 +180,7 @@ def _change(members: Mapping[str, Any]) -> MappingChange:
         parallel=members.get("ParallelizationFactor"),
         on_success=on_success,
         on_failure=on_failure,
-        destinations_given=given is not None,
+        destinations_given=bool(on_success or on_failure),
         age_max_s=members.get("MaximumRecordAgeInSeconds"),
         retries_max=members.get("MaximumRetryAttempts"),
         bisects=members.get("BisectBatchOnFunctionError"),
