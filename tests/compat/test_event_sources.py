@@ -167,6 +167,9 @@ def test_a_message_comes_to_its_function_as_at_aws_and_is_deleted(scene: Scene) 
         "awsRegion": REGION,
     }
     scene.wait_result(uuid, "OK")
+    (row,) = json.loads(scene.platform.command("mappings", "exact", "--json").stdout)
+    assert (row["uuid"], row["state"], row["polled"], row["result"]) == (uuid, "Enabled", 1, "OK")
+    assert "exact" in scene.platform.command("mappings").stdout
 
 
 def test_what_failed_comes_again_and_what_was_reported_good_does_not(scene: Scene) -> None:

@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack
 
 from hearth.api import admin
 from hearth.api.admin_events import event_routes
+from hearth.api.admin_mappings import mapping_routes
 from hearth.api.metrics import METRICS_LIMITS, PATH, MetricsDoor, metrics_routes
 from hearth.app.choices import bind, endpoint_of
 from hearth.app.metrics_view import MetricsView
@@ -37,7 +38,11 @@ async def open_back_doors(
         logs=parts.logs,
         stop=view,
         jobs=parts.jobs,
-        more={**event_routes(parts.events.desk), **metrics_routes(metrics.text)},
+        more={
+            **event_routes(parts.events.desk),
+            **mapping_routes(parts.sources),
+            **metrics_routes(metrics.text),
+        },
     )
     back = HttpServer(api.handle, admin.ADMIN_LIMITS)
     stack.push_async_callback(back.close)

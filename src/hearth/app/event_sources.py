@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Final
 
+from hearth.api.admin_mappings import MappingRow
 from hearth.api.operation import Operation
 from hearth.api.operations import event_sources
 from hearth.app.choices import new_id
@@ -41,6 +42,31 @@ class EventSources:
 
     def operations(self) -> tuple[Operation, ...]:
         return event_sources.operations(self.mappings, self.running)
+
+    def rows(self) -> list[MappingRow]:
+        """For `hearth mappings`, by function and source."""
+        rows = [self._row(status) for status in self.running.statuses()]
+        return sorted(rows, key=lambda row: (row.account, row.region, row.function, row.source))
+
+    def _row(self, status: MappingStatus) -> MappingRow:
+        mapping = self.mappings.find(status.mapping) or status.mapping
+        name = mapping.function
+        return MappingRow(
+            uuid=mapping.uuid,
+            account=mapping.account,
+            region=mapping.region,
+            function=name if mapping.qualifier is None else f"{name}:{mapping.qualifier}",
+            source=mapping.source_arn,
+            state=event_sources.state_of(mapping, self.running),
+            result=status.last_result,
+            pollers=status.pollers,
+            running=status.running,
+            polled=status.polled,
+            filtered=status.filtered,
+            invoked=status.invoked,
+            failed=status.failed,
+            dropped=status.dropped,
+        )
 
 
 def open_sources(

@@ -12,6 +12,7 @@ import msgspec
 
 from hearth.api.admin import FOLLOW_S_MAX, LogAnswer, SandboxRow, StatusReport
 from hearth.api.admin_events import BacklogRow, Done, EventDetail, EventLine
+from hearth.api.admin_mappings import MappingRow
 from hearth.cli.output import Failure
 from hearth.model.logs import LogGroup
 from hearth.settings import StatePaths
@@ -63,6 +64,9 @@ class AdminClient:
     def next_logs(self, group: LogGroup, *, after: str | None) -> LogAnswer:
         """Waits, a while, until something comes."""
         return self._ask("GET", "/logs/follow", LogAnswer, group, after=after or "")
+
+    def mappings(self) -> list[MappingRow]:
+        return self._ask("GET", "/mappings", list[MappingRow])
 
     def backlogs(self) -> list[BacklogRow]:
         return self._ask("GET", "/events/backlogs", list[BacklogRow])

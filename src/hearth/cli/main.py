@@ -10,6 +10,7 @@ from hearth.cli.events import events
 from hearth.cli.invoke import invoke
 from hearth.cli.keys import keys
 from hearth.cli.logs import logs
+from hearth.cli.mappings import mappings
 from hearth.cli.platform import InstalledPlatform
 from hearth.cli.running import down, ps, status
 from hearth.cli.runtimes import runtimes
@@ -32,7 +33,7 @@ def cli() -> None:
 
 
 for command in (
-    *(up, down, status, ps, logs, events),
+    *(up, down, status, ps, logs, events, mappings),
     *(invoke, event, deploy, doctor, runtimes, keys),
 ):
     cli.add_command(command)

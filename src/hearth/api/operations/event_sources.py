@@ -101,7 +101,7 @@ class _Handlers:
             "EventSourceArn": mapping.source_arn,
             "FunctionArn": mapping.function_arn,
             "LastModified": mapping.last_modified,
-            "State": state or self._state(mapping),
+            "State": state or state_of(mapping, self._progress),
             "StateTransitionReason": "User action" if mapping.kind.is_stream else "USER_INITIATED",
             "FunctionResponseTypes": (
                 ["ReportBatchItemFailures"] if mapping.reports_failures else []
@@ -121,10 +121,12 @@ class _Handlers:
             members["LastProcessingResult"] = result
         return members
 
-    def _state(self, mapping: EventSourceMapping) -> str:
-        if not self._progress.is_done(mapping) or mapping.change is Change.DELETING:
-            return str(mapping.change)
-        return "Enabled" if mapping.enabled else "Disabled"
+
+def state_of(mapping: EventSourceMapping, progress: Progress) -> str:
+    """What was last asked of it, until that is done."""
+    if not progress.is_done(mapping) or mapping.change is Change.DELETING:
+        return str(mapping.change)
+    return "Enabled" if mapping.enabled else "Disabled"
 
 
 def _of_stream(mapping: EventSourceMapping) -> dict[str, Any]:
