@@ -224,6 +224,18 @@ def test_a_whole_policy_can_deny_the_owner(ours: "LambdaClient", arn: str) -> No
     assert refused("ResourceNotFoundException", 404, ours.get_resource_policy, ResourceArn=arn)
 
 
+def test_a_policy_of_what_is_not_there_is_not_there(ours: "LambdaClient", arn: str) -> None:
+    """Runtimes of customers' own are made with another service, lambda-core: none is here."""
+    runtime = f"{arn.partition(':function:')[0]}:runtime/mine"
+    policy = json.dumps({"Version": "2012-10-17", "Statement": []})
+    for call, more in (
+        (ours.get_resource_policy, {}),
+        (ours.delete_resource_policy, {}),
+        (ours.put_resource_policy, {"Policy": policy}),
+    ):
+        refused("ResourceNotFoundException", 404, call, ResourceArn=runtime, **more)
+
+
 def test_a_policy_goes_with_its_function(ours: "LambdaClient", theirs: "LambdaClient") -> None:
     arn = create(ours, "policy-goes", ECHO)
     ours.add_permission(FunctionName=arn, StatementId="s", Action=INVOKE, Principal=OTHER)

@@ -45,6 +45,7 @@ LAMBDA: Final[Mapping[str, Support]] = MappingProxyType(
             "DeleteFunctionUrlConfig",
             "DeleteLayerVersion",
             "DeleteProvisionedConcurrencyConfig",
+            "DeleteResourcePolicy",
             "GetAccountSettings",
             "GetAlias",
             "GetCodeSigningConfig",
@@ -64,6 +65,7 @@ LAMBDA: Final[Mapping[str, Support]] = MappingProxyType(
             "GetLayerVersionPolicy",
             "GetPolicy",
             "GetProvisionedConcurrencyConfig",
+            "GetResourcePolicy",
             "GetRuntimeManagementConfig",
             "Invoke",
             "InvokeAsync",
@@ -87,6 +89,7 @@ LAMBDA: Final[Mapping[str, Support]] = MappingProxyType(
             "PutFunctionConcurrency",
             "PutFunctionRecursionConfig",
             "PutProvisionedConcurrencyConfig",
+            "PutResourcePolicy",
             "RemoveLayerVersionPermission",
             "RemovePermission",
             "ResumeDurableExecution",
@@ -108,12 +111,6 @@ LAMBDA: Final[Mapping[str, Support]] = MappingProxyType(
             "only Auto is accepted: a runtime is this machine's interpreter, and an old build "
             "cannot be kept for one function",
             "PutRuntimeManagementConfig",
-        ),
-        **works_but(
-            "only for functions, versions and aliases",
-            "DeleteResourcePolicy",
-            "GetResourcePolicy",
-            "PutResourcePolicy",
         ),
         **works_but(
             "a destination that is no function must be of a service with an --endpoint, and is not "
