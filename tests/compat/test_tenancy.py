@@ -2,12 +2,13 @@
 
 import json
 import uuid
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from botocore.exceptions import ClientError
 
-from compat.platform import Platform, create, wait_until
+from compat.platform import PYTHON, Platform, create, wait_until
 
 if TYPE_CHECKING:
     from types_boto3_lambda import LambdaClient
@@ -93,3 +94,21 @@ def test_a_tenant_is_required_where_it_is_used_and_nowhere_else(platform: Platfo
         assert refused.value.response["Error"]["Code"] == "InvalidParameterValueException"
     with pytest.raises(ClientError, match="at 'tenantId' failed to satisfy constraint"):
         client.invoke(FunctionName=name, TenantId="no,commas")
+
+
+def test_deploy_makes_a_function_that_keeps_tenants_apart(
+    platform: Platform, tmp_path: Path
+) -> None:
+    name = f"tenants-{uuid.uuid4().hex[:8]}"
+    (tmp_path / "app.py").write_text(CODE)
+    arguments = ("--name", name, "--handler", "app.handler", "--runtime", PYTHON)
+    made = platform.command("deploy", str(tmp_path), *arguments, "--per-tenant")
+    assert made.returncode == 0, made.stderr
+    assert f"hearth invoke {name} --tenant-id T" in made.stderr
+    assert asked(platform.client(), name, TenantId="blue") == ["blue"]
+    again = platform.command("deploy", str(tmp_path), "--name", name, "--per-tenant")
+    assert again.returncode == 0, again.stderr
+    create(platform.client(), f"{name}-not", CODE)
+    refused = platform.command("deploy", str(tmp_path), "--name", f"{name}-not", "--per-tenant")
+    assert refused.returncode == 1
+    assert "does not keep its tenants apart" in refused.stderr

@@ -38,6 +38,9 @@ POLLS_MAX: Final = 3_000
 @click.option(
     "--layer", "layers", multiple=True, metavar="ARN", help="A layer version; may be repeated."
 )
+@click.option(
+    "--per-tenant", is_flag=True, help="No environment serves two tenants; only of a new function."
+)
 @click.option("--role", metavar="ARN", help="Any valid role; Hearth only keeps it.")
 @click.option(
     "--watch", "-w", "watches", is_flag=True, help="Deploy again whenever a file changes."
@@ -78,11 +81,12 @@ def deploy(
     package = zip_directory(directory)
     note(f"Packed {directory}: {len(package) / 1024:.0f} KB")
     with aws.errors_explained(paths):
-        if _exists(client, name):
+        if (there := _find(client, name)) is not None:
+            _check_tenancy(there, wants=given["per_tenant"])
             _update(client, name, package, configuration)
             verb = "Updated"
         else:
-            _create(client, name, package, configuration)
+            _create(client, name, package, configuration, per_tenant=given["per_tenant"])
             verb = "Created"
         function = client.get_function_configuration(FunctionName=name)
         wants_url = wants_url or stream_url
@@ -110,7 +114,8 @@ def _tell(verb: str, name: str, function: Any, url: str | None, endpoint: str) -
     note(f"{verb} {name} ({function.get('Runtime')}, {function.get('MemorySize')} MB)")
     click.echo(function["FunctionArn"])
     if url is None:
-        note(f"Invoke it with: hearth invoke {name} -p '{{}}' --log")
+        tenant = " --tenant-id T" if "TenancyConfig" in function else ""
+        note(f"Invoke it with: hearth invoke {name}{tenant} -p '{{}}' --log")
     else:
         click.echo(url)
         note(f"Call it with: curl {url}")
@@ -141,22 +146,37 @@ def _variables(texts: tuple[str, ...]) -> dict[str, str]:
     return {name: value for name, _, value in pairs}
 
 
-def _exists(client: "LambdaClient", name: str) -> bool:
+def _find(client: "LambdaClient", name: str) -> Any:
+    """Its configuration; None if there is no such function."""
     try:
-        client.get_function_configuration(FunctionName=name)
+        return client.get_function_configuration(FunctionName=name)
     except client.exceptions.ResourceNotFoundException:
-        return False
-    return True
+        return None
+
+
+def _check_tenancy(there: Any, *, wants: bool) -> None:
+    if wants and "TenancyConfig" not in there:
+        raise Failure(
+            f"{there['FunctionName']} does not keep its tenants apart, and a function that exists "
+            "cannot begin to: give another --name, or delete it first."
+        )
 
 
 def _create(
-    client: "LambdaClient", name: str, package: bytes, configuration: dict[str, Any]
+    client: "LambdaClient",
+    name: str,
+    package: bytes,
+    configuration: dict[str, Any],
+    *,
+    per_tenant: bool,
 ) -> None:
     missing = [flag for flag in ("Handler", "Runtime") if flag not in configuration]
     if missing:
         flags = " and ".join(f"--{flag.lower()}" for flag in missing)
         raise Failure(f"{name!r} is a new function: say {flags} too.")
     members = {"Role": ROLE_DEFAULT, **configuration}
+    if per_tenant:
+        members["TenancyConfig"] = {"TenantIsolationMode": "PER_TENANT"}
     client.create_function(FunctionName=name, Code={"ZipFile": package}, **members)
     _wait(client, "function_active_v2", name)
 
