@@ -3,6 +3,7 @@
 import ipaddress
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Final, TypeVar
@@ -135,6 +136,54 @@ def region(text: str) -> str:
     return text
 
 
+TRACES_PATH: Final = "/v1/traces"
+
+
+@dataclass(frozen=True, slots=True)
+class Otlp:
+    """Where traces go, and which."""
+
+    endpoint: str
+    """Of traces: with the path."""
+    is_asked_for: bool
+    """By a flag or by HEARTH_OTLP; else by a variable that may be meant for others."""
+    sampler: str
+    sampler_argument: str
+
+
+def collector(text: str) -> str:
+    if not _is_url(text):
+        raise ValueError("a URL like http://127.0.0.1:4318")
+    text = text.rstrip("/")
+    return text if text.endswith(TRACES_PATH) else text + TRACES_PATH
+
+
+def otlp(told: str | None, environment: Mapping[str, str]) -> Otlp | None:
+    """From --otlp, else from OpenTelemetry's own variables. Raises StartRefused.
+
+    https://opentelemetry.io/docs/specs/otel/protocol/exporter/
+    """
+    endpoint = told
+    if endpoint is None:
+        exporter = environment.get("OTEL_TRACES_EXPORTER") or "otlp"
+        is_off = environment.get("OTEL_SDK_DISABLED", "").lower() == "true"
+        if is_off or exporter != "otlp":
+            return None
+        if text := environment.get(name := "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"):
+            read_as(name, text, collector)
+            endpoint = text
+        elif text := environment.get(name := "OTEL_EXPORTER_OTLP_ENDPOINT"):
+            endpoint = read_as(name, text, collector)
+        else:
+            return None
+    return Otlp(
+        endpoint,
+        told is not None,
+        environment.get("OTEL_TRACES_SAMPLER") or "parentbased_always_on",
+        environment.get("OTEL_TRACES_SAMPLER_ARG") or "",
+    )
+
+
 def is_loopback(host: str) -> bool:
     if host == "localhost":
         return True
@@ -145,6 +194,9 @@ def is_loopback(host: str) -> bool:
 
 
 # --- endpoints of other services
+
+ONLY_BY_NAME: Final = frozenset({"xray"})
+"""Services that Hearth calls of itself: an address for all of AWS does not ask for that."""
 
 
 def endpoint(text: str) -> Endpoint:
@@ -198,7 +250,8 @@ def _endpoint_in(
         return told
     if environment.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true":
         return None
-    for name in (f"AWS_ENDPOINT_URL_{part}", "AWS_ENDPOINT_URL"):
+    names = (f"AWS_ENDPOINT_URL_{part}", "AWS_ENDPOINT_URL")
+    for name in names[:1] if service in ONLY_BY_NAME else names:
         if text := environment.get(name):
             told = read_as(name, text, endpoint_of(service))
             return None if _is_at(told, listen_at) else told

@@ -108,6 +108,8 @@ class Settings:
     """None: the one that was installed with Hearth."""
     endpoints: Endpoints
     """Where other AWS services are."""
+    otlp: options.Otlp | None = None
+    """Where traces go; None: nowhere."""
 
     @property
     def paths(self) -> StatePaths:
@@ -177,7 +179,7 @@ def _cache_home(environment: Mapping[str, str], home: Path) -> Path:
 def read_settings(flags: Flags, environment: Mapping[str, str] | None = None) -> Settings:
     """Raises StartRefused, naming the flag."""
     environment = os.environ if environment is None else environment
-    values: dict[str, Any] = {"nats_server": None, "metrics": None}
+    values: dict[str, Any] = {"nats_server": None, "metrics": None, "otlp": None}
     for option in OPTIONS:
         if option.is_repeatable:
             continue
@@ -189,6 +191,7 @@ def read_settings(flags: Flags, environment: Mapping[str, str] | None = None) ->
             assert isinstance(text, str)
             values[option.field] = options.read_as(source, text, option.read)
     host, port = listen_at = values.pop("listen")
+    values["otlp"] = options.otlp(values["otlp"], environment)
     values.setdefault("state", state_default(environment))
     texts = flags.get("endpoints") or ()
     endpoints = options.endpoints(texts, environment, listen_at)
@@ -397,6 +400,15 @@ OPTIONS: Final = (
         read=options.listen,
         metavar="HOST:PORT",
         help="Where Prometheus may scrape /metrics, without credentials.  [default: nowhere]",
+    ),
+    Option(
+        field="otlp",
+        flag="--otlp",
+        default=None,
+        read=options.collector,
+        metavar="URL",
+        help="Where traces go, by OTLP over HTTP (http://127.0.0.1:4318); headers, sampling and "
+        "all else by OTEL_… variables.  [default: OTEL_EXPORTER_OTLP_ENDPOINT, else nowhere]",
     ),
     Option(
         field="log_level",

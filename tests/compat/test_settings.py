@@ -205,7 +205,8 @@ def test_a_recursive_loop_ends_after_sixteen_runs(platform: Platform) -> None:
     for _run in range(16):
         answer = client.invoke(FunctionName="looping")
         trace = json.loads(answer["Payload"].read())
-    assert trace.startswith("Root=1-65000000-000000000000000000000000;Lineage=")
+    assert trace.startswith("Root=1-65000000-000000000000000000000000;Parent=")
+    assert ";Sampled=0;Lineage=" in trace
     text = refused("RecursiveInvocationException", client.invoke, FunctionName="looping")
     assert text.startswith("Lambda has detected your function being invoked in a recursive loop")
     put = client.put_function_recursion_config(FunctionName="looping", RecursiveLoop="Allow")

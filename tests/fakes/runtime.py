@@ -57,7 +57,7 @@ class FakeSandbox:
 
     async def terminate(self) -> None: ...
 
-    async def open_socket(self) -> socket.socket:
+    async def open_socket(self, *, datagrams: bool = False) -> socket.socket:
         raise SandboxFailed("a fake has no network")
 
     async def kill(self) -> None:

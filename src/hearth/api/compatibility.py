@@ -13,7 +13,7 @@ from hearth.api.compatibility_logs import LOGS
 from hearth.api.support import Status, Support, unsupported, works, works_but
 
 _REFUSED: Final = (
-    "container images, VPC, file systems, tracing, KMS keys and "
+    "container images, VPC, file systems, KMS keys and "
     "capacity providers are refused by name unless they only repeat the default"
 )
 _SOURCES: Final = (

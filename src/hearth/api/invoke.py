@@ -31,6 +31,7 @@ from hearth.model.errors import (
 )
 from hearth.model.ids import Caller, FunctionReference, RequestId
 from hearth.model.invocations import InvokeCall, InvokeResult
+from hearth.model.traces import from_traceparent
 
 SYNC, EVENT, DRY_RUN = "RequestResponse", "Event", "DryRun"
 EMPTY_PAYLOAD: Final = b"{}"
@@ -173,7 +174,7 @@ class InvokeHandler:
             client_context=None if context is None else read_client_context(context),
             log_tail=arguments.log_tail,
             request=RequestId(request_id),
-            trace_id=self._trace_id(request.headers.get("x-amzn-trace-id"), request_id),
+            trace_id=self._trace_id(request.headers, request_id),
             tenant=arguments.tenant,
             execution_name=arguments.execution_name,
         )
@@ -202,12 +203,13 @@ class InvokeHandler:
     async def run(self, call: InvokeCall) -> Answer:
         """Raises ServiceError when the function was not run."""
         result = await self._invoker.invoke(call)
+        ran = result.phases.invocation
         headers: Headers = [
             ("Content-Type", "application/json"),
             (REQUEST_ID_HEADER, call.request),
             ("x-amzn-Remapped-Content-Length", "0"),
             ("X-Amz-Executed-Version", result.executed_version),
-            ("X-Amzn-Trace-Id", call.trace_id or ""),
+            ("X-Amzn-Trace-Id", ran.trace_id if ran is not None else call.trace_id or ""),
         ]
         if result.function_error is not None:
             headers.append(("X-Amz-Function-Error", result.function_error))
@@ -217,12 +219,16 @@ class InvokeHandler:
             headers.append(("X-Amz-Log-Result", base64.b64encode(result.log_tail).decode()))
         return Answer(200, headers, result.payload)
 
-    def _trace_id(self, given: str | None, request_id: str) -> str:
+    def _trace_id(self, headers: Mapping[str, str], request_id: str) -> str:
+        """AWS's header, else W3C's, else a new trace; what is sampled is decided later."""
+        given = headers.get("x-amzn-trace-id")
         if given is not None and _TRACE_ID.fullmatch(given):
+            return given
+        if (parent := headers.get("traceparent")) and (given := from_traceparent(parent)):
             return given
         digits = request_id.replace("-", "")
         epoch_s = self._clock.epoch_ms() // 1000
-        return f"Root=1-{epoch_s:08x}-{digits[:24]};Parent={digits[-16:]};Sampled=0"
+        return f"Root=1-{epoch_s:08x}-{digits[:24]}"
 
 
 def check_size(size_bytes: int, invocation_type: str) -> None:

@@ -22,10 +22,11 @@ from hearth.app.choices import (
 from hearth.app.durable import open_durable
 from hearth.app.event_path import EventOwners, open_events
 from hearth.app.event_sources import open_sources
-from hearth.app.meter import Meter, MeteredInvoker
 from hearth.app.parts import Parts
 from hearth.app.retirement import Retirement
 from hearth.app.s3 import open_s3
+from hearth.app.trace_exports import open_tracing
+from hearth.app.tracing import metered
 from hearth.base.clock import SystemClock
 from hearth.base.jobs import Jobs
 from hearth.control.concurrency import AccountLocks, ReservedConcurrency
@@ -48,6 +49,7 @@ from hearth.engine.server import EmbeddedServer, ServerStartFailed
 from hearth.engine.server_files import StoreRefused
 from hearth.frontend.invoke import Invoker
 from hearth.frontend.resolve import Catalog
+from hearth.frontend.sampling import Sampling
 from hearth.logs.segments import SegmentLimits
 from hearth.logs.store import LogLimits, LogStore
 from hearth.model.ids import WorkerId
@@ -112,9 +114,11 @@ async def build(settings: Settings, surroundings: Surroundings, stack: AsyncExit
     clock, jobs, server = ground.clock, ground.jobs, ground.server
     replica, documents, packages = stores.replica, stores.documents, stores.packages
     s3 = open_s3(settings.endpoints, stack)
-    meter = Meter()
-    front = _front(clock, stores, fleet)
-    invoker = MeteredInvoker(front, meter)
+    sampling, tracing = open_tracing(settings, clock, stack)
+    front = _front(clock, stores, fleet, sampling)
+    meter, invoker = metered(front, tracing)
+    if tracing is not None:
+        fleet.worker.segments = tracing.took
     events = await open_events(
         ground.engine,
         invoker=invoker,
@@ -123,6 +127,7 @@ async def build(settings: Settings, surroundings: Surroundings, stack: AsyncExit
         clock=clock,
         settings=settings,
         stack=stack,
+        tracing=tracing,
     )
     functions = _functions(settings, ground, stores, fleet, s3)
     return Parts(
@@ -158,6 +163,7 @@ async def build(settings: Settings, surroundings: Surroundings, stack: AsyncExit
         ),
         meter=meter,
         endpoints=settings.endpoints,
+        tracing=tracing,
     )
 
 
@@ -276,7 +282,7 @@ def _muster(
     )
 
 
-def _front(clock: SystemClock, stores: _Stores, fleet: _Fleet) -> Invoker:
+def _front(clock: SystemClock, stores: _Stores, fleet: _Fleet, sampling: Sampling) -> Invoker:
     catalog = Catalog(
         stores.replica,
         Permissions(stores.documents).permits_invoke,
@@ -284,4 +290,5 @@ def _front(clock: SystemClock, stores: _Stores, fleet: _Fleet) -> Invoker:
         secrets.SystemRandom().random,
     )
     workers = {fleet.worker.id: fleet.worker}
-    return Invoker(catalog, fleet.counter, fleet.manager, workers, clock, TraceIds(clock).new)
+    new_trace_id = TraceIds(clock).new
+    return Invoker(catalog, fleet.counter, fleet.manager, workers, clock, new_trace_id, sampling)

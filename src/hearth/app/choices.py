@@ -191,12 +191,18 @@ def new_id() -> str:
     return f"{d[:8]}-{d[8:12]}-4{d[13:16]}-{variant}{d[17:20]}-{d[20:]}"
 
 
+def new_span_id() -> str:
+    """16 hex digits, not all of them 0."""
+    digits = _randomness.digits(16)
+    return digits if digits.strip("0") else new_span_id()
+
+
 def new_sandbox_id() -> SandboxId:
     return SandboxId(secrets.token_hex(8))
 
 
 class TraceIds:
-    """`Root=1-<epoch seconds, hex>-<24 hex digits>`, with a parent span and not sampled.
+    """`Root=1-<epoch seconds, hex>-<24 hex digits>`: neither a parent nor a decision yet.
 
     https://docs.aws.amazon.com/xray/latest/devguide/xray-concepts.html#xray-concepts-tracingheader
     """
@@ -206,5 +212,4 @@ class TraceIds:
 
     def new(self) -> str:
         epoch_s = self._clock.epoch_ms() // 1000
-        digits = _randomness.digits(40)
-        return f"Root=1-{epoch_s:08x}-{digits[:24]};Parent={digits[24:]};Sampled=0"
+        return f"Root=1-{epoch_s:08x}-{_randomness.digits(24)}"

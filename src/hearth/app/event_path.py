@@ -7,12 +7,13 @@ from typing import Final
 
 from hearth.app.choices import new_id
 from hearth.app.senders import open_senders
+from hearth.app.tracing import TracedTargets, Tracing
 from hearth.base.clock import SystemClock
 from hearth.control.documents import Documents
 from hearth.control.event_invoke import CONFIGS
 from hearth.control.replica import Replica
 from hearth.engine.contract import Engine
-from hearth.events.contract import Invoker, Meter
+from hearth.events.contract import Invoker, Meter, Targets
 from hearth.events.path import EventPath, Needs, open_path
 from hearth.model.events import AGE_S_DEFAULT, RETRIES_DEFAULT, EventSettings
 from hearth.model.functions import FunctionVersion
@@ -68,19 +69,23 @@ async def open_events(
     clock: SystemClock,
     settings: Settings,
     stack: AsyncExitStack,
+    tracing: Tracing | None,
 ) -> EventPath:
     """The path, not running yet. A function as a target gets an event of its own."""
 
     async def accept(call: InvokeCall) -> None:
         await path.intake.accept(call)
 
+    targets: Targets = open_senders(settings.endpoints, accept, stack)
+    if tracing is not None:
+        targets = TracedTargets(targets, tracing)
     path = await open_path(
         engine,
         Needs(
             invoker=invoker,
             settings=owners,
             reservations=owners,
-            targets=open_senders(settings.endpoints, accept, stack),
+            targets=targets,
             meter=meter,
             clock=clock,
             new_id=new_id,

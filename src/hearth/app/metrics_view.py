@@ -7,6 +7,7 @@ from typing import Final
 from hearth.app.event_sources import of_sources
 from hearth.app.meter import FunctionCounts, Name
 from hearth.app.parts import Parts
+from hearth.app.tracing import Tracing
 from hearth.base import metrics
 from hearth.base.clock import Clock
 from hearth.base.log import Log
@@ -67,6 +68,7 @@ class MetricsView:
             metrics.MEMORY: [((), memory)],
             metrics.FUNCTIONS: [((), len(parts.replica.everything()))],
             metrics.LOG_LINES_LOST: [((), parts.logs.lines_lost)],
+            metrics.SPANS: _of_spans(parts.tracing),
             metrics.UPTIME: [((), parts.clock.monotonic_s() - self._began_s)],
             metrics.REFUSALS: [((code,), n) for code, n in self._meter.refusals.items()],
         }
@@ -76,6 +78,15 @@ class MetricsView:
         for name in [name for name, _ in self._meter]:
             if self._parts.replica.get(_key(name)) is None:
                 self._meter.forget(name)
+
+
+def _of_spans(tracing: Tracing | None) -> Values:
+    queues = () if tracing is None else tracing.queues
+    return [
+        ((queue.name, outcome), getattr(queue, outcome))
+        for queue in queues
+        for outcome in ("exported", "failed", "dropped")
+    ]
 
 
 def of_functions(counted: Iterable[tuple[Name, FunctionCounts]]) -> Mapping[Metric, Values]:

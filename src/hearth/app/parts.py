@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from hearth.app.durable import DurablePath
 from hearth.app.event_sources import EventSources
 from hearth.app.meter import Meter, MeteredInvoker
+from hearth.app.tracing import Tracing
 from hearth.base.clock import SystemClock
 from hearth.base.http1 import HttpServer
 from hearth.base.jobs import Jobs
@@ -63,6 +64,7 @@ class Parts:
     sources: EventSources
     meter: Meter
     endpoints: Endpoints
+    tracing: Tracing | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -156,6 +156,11 @@ SANDBOXES: Final = _gauge("sandboxes", "Sandboxes, by state.", ("state",))
 MEMORY: Final = _gauge("sandbox_memory", "Of all sandboxes together.", (), "bytes")
 FUNCTIONS: Final = _gauge("functions", "Functions that there are.")
 LOG_LINES_LOST: Final = _counter("log_lines_lost", "Lines that could not be kept.", ())
+SPANS: Final = _counter(
+    "trace_spans",
+    "Spans that were exported, failed to be, or were dropped for want of room.",
+    ("exporter", "outcome"),
+)
 UPTIME: Final = _gauge("uptime", "Since the start.", (), "seconds")
 
 ALL: Final = tuple(value for value in list(globals().values()) if isinstance(value, Metric))

@@ -151,6 +151,7 @@ class Functions:
             layers=request.layers,
             dead_letter_arn=request.dead_letter_arn or None,
             logging=request.logging,
+            is_traced=request.is_traced,
             snap_start=request.snap_start,
             per_tenant=request.per_tenant,
             durable=request.durable,
@@ -308,6 +309,7 @@ def _with_configuration(function: FunctionVersion, request: UpdateConfiguration)
             "tmp_mb",
             "environment",
             "layers",
+            "is_traced",
             "snap_start",
         )
         if (value := getattr(request, name)) is not None

@@ -78,6 +78,7 @@ class _Record(msgspec.Struct, kw_only=True):
     layers: tuple[LayerUse, ...] = ()
     dead_letter_arn: str | None = None
     logging: LogSettings = LogSettings()
+    is_traced: bool = False
     snap_start: bool = False
     per_tenant: bool = False
     durable: DurableConfig | None = None
@@ -235,6 +236,7 @@ def _members(function: FunctionVersion) -> dict[str, Any]:
         "layers": function.layers,
         "dead_letter_arn": function.dead_letter_arn,
         "logging": function.logging,
+        "is_traced": function.is_traced,
         "snap_start": function.snap_start,
         "per_tenant": function.per_tenant,
         "durable": function.durable,
@@ -271,6 +273,7 @@ def _version(record: _Record) -> FunctionVersion:
         layers=record.layers,
         dead_letter_arn=record.dead_letter_arn,
         logging=record.logging,
+        is_traced=record.is_traced,
         snap_start=record.snap_start,
         per_tenant=record.per_tenant,
         durable=record.durable,

@@ -39,6 +39,7 @@ class CreateFunction:
     layers: tuple[LayerUse, ...] = ()
     dead_letter_arn: str | None = None
     logging: LogSettings = field(default_factory=LogSettings)
+    is_traced: bool = False
     snap_start: bool = False
     per_tenant: bool = False
     durable: DurableConfig | None = None
@@ -77,6 +78,7 @@ class UpdateConfiguration:
     """Empty: none any more."""
     logging: Callable[[LogSettings], LogSettings] | None = None
     """What becomes of the settings that are there."""
+    is_traced: bool | None = None
     snap_start: bool | None = None
     durable: Callable[[DurableConfig], DurableConfig] | None = None
     """What becomes of the settings that are there."""

@@ -11,6 +11,7 @@ from typing import Protocol
 from hearth.base.clock import Clock
 from hearth.frontend.lineage import RecursiveInvocation, with_run
 from hearth.frontend.resolve import Functions, resolve
+from hearth.frontend.sampling import Sampling, completed
 from hearth.frontend.turns import Lease, Turns
 from hearth.frontend.visit import Visit
 from hearth.model.functions import FunctionVersion
@@ -87,6 +88,7 @@ class Invoker:
         workers: Mapping[WorkerId, Worker],
         clock: Clock,
         new_trace_id: Callable[[], str],
+        sampling: Sampling | None = None,
     ) -> None:
         self._functions = functions
         self._counting = counting
@@ -94,6 +96,7 @@ class Invoker:
         self._workers = workers
         self._now_s = clock.monotonic_s
         self._new_trace_id = new_trace_id
+        self._sampling = sampling
         self._turns = Turns(clock.monotonic_s)
         self.durable: Durable | None = None
         """Without it durable functions are run like any others."""
@@ -155,6 +158,7 @@ class Invoker:
             visit.is_running = True
             result = await worker.run(reserved.sandbox, invocation, visit.released)
         phases = result.phases
+        phases.invocation = invocation
         phases.resolve_s = resolved_s - began_s
         phases.lease_s = leased_s - resolved_s
         phases.wait_s = reserved_s - leased_s
@@ -163,13 +167,18 @@ class Invoker:
         return result
 
     def _invocation(self, call: InvokeCall, function: FunctionVersion, arn: str) -> Invocation:
+        trace_id, span = call.trace_id or self._new_trace_id(), None
+        sampling = self._sampling
+        if sampling is not None and (sampling.decides_all or function.is_traced):
+            trace_id, span = sampling.decide(trace_id, function)
         return Invocation(
             request=call.request,
             function=function,
             invoked_arn=arn,
             payload=call.payload,
             client_context=call.client_context,
-            trace_id=with_run(call.trace_id or self._new_trace_id(), function.key),
+            trace_id=with_run(completed(trace_id, call.request), function.key),
+            span=span,
             log_tail=call.log_tail,
             sink=call.sink,
         )

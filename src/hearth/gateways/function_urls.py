@@ -36,6 +36,7 @@ from hearth.model.errors import (
 )
 from hearth.model.ids import PARTITION, Caller, FunctionReference, RequestId
 from hearth.model.invocations import InvokeCall, InvokeResult
+from hearth.model.traces import from_traceparent
 
 log = Log("function-url")
 
@@ -116,8 +117,9 @@ class FunctionUrlGateway:
     def handle(self, request: HttpRequest, responder: StreamingResponder) -> None:
         """Answer `request`, now or later. Never raises."""
         given = request.headers.get("x-amzn-trace-id", "")
-        trace_id = given if _TRACE_ID.fullmatch(given) else self._trace_ids()
-        visit = Visit(request, responder, self._ids(), trace_id)
+        if not _TRACE_ID.fullmatch(given):
+            given = from_traceparent(request.headers.get("traceparent", "")) or self._trace_ids()
+        visit = Visit(request, responder, self._ids(), given)
         try:
             self._begin(visit)
         except Exception as error:  # noqa: BLE001 -- the last place that can answer

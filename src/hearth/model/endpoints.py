@@ -11,7 +11,7 @@ from typing import Final
 
 from hearth.model.errors import InvalidParameterValue
 
-SERVICES: Final = ("dynamodbstreams", "eventbridge", "kinesis", "s3", "sns", "sqs")
+SERVICES: Final = ("dynamodbstreams", "eventbridge", "kinesis", "s3", "sns", "sqs", "xray")
 """What this Hearth can use. A name that is not here is refused: it would have no effect."""
 
 

@@ -75,6 +75,8 @@ class FunctionVersion:
     """The queue or topic that gets events whose attempts have all failed. Versions have that of
     $LATEST at their time, but it is that of $LATEST now that counts, for all of them."""
     logging: LogSettings = field(default_factory=LogSettings)
+    is_traced: bool = False
+    """TracingConfig, Mode Active."""
     snap_start: bool = False
     """SnapStart, ApplyOn PublishedVersions: a published version is initialised beforehand."""
     per_tenant: bool = False

@@ -81,9 +81,25 @@ class Invocation:
     """JSON text, already out of its base64."""
     trace_id: str
     """`Root=1-…;Parent=…;Sampled=0`"""
+    span: str | None = None
+    """The id of its span in that trace, if it is sampled here; then it is the Parent."""
     log_tail: bool = False
     sink: ResponseSink | None = None
     """See InvokeCall."""
+
+
+@dataclass(slots=True)
+class StartMarks:
+    """Monotonic seconds at which each step of the start of a sandbox was over; None: not yet."""
+
+    began_s: float
+    prepared_s: float | None = None
+    """Code, layers and runtime are on this machine."""
+    created_s: float | None = None
+    """The sandbox has its limits, and is empty."""
+    launched_s: float | None = None
+    """Its program runs: forked, bound or executed."""
+    initialised_s: float | None = None
 
 
 @dataclass(slots=True)
@@ -96,6 +112,10 @@ class Phases:
     start_s: float | None = None
     run_s: float | None = None
     reply_s: float | None = None
+    invocation: Invocation | None = None
+    """What was run."""
+    start: StartMarks | None = None
+    """When its sandbox came to be, if it was the first to use it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

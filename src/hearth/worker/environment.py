@@ -24,7 +24,7 @@ from hearth.base.clock import Clock
 from hearth.base.jobs import Jobs
 from hearth.model.errors import InternalFailure
 from hearth.model.functions import FunctionVersion, Initialization
-from hearth.model.invocations import Invocation, InvokeResult, ResponseSource
+from hearth.model.invocations import Invocation, InvokeResult, ResponseSource, StartMarks
 from hearth.worker import report
 from hearth.worker.journal import Journal, LogSink
 from hearth.worker.lifecycle import Event, Lifecycle, State
@@ -60,7 +60,9 @@ class ExecutionEnvironment:
         jobs: Jobs,
         new_program: NewProgram = RunningProgram,
         durable: DurableApi | None = None,
+        marks: StartMarks | None = None,
     ) -> None:
+        self.marks = marks or StartMarks(clock.monotonic_s())
         self.function = function
         self.invokes = 0
         self.lifecycle = Lifecycle(sandbox.id, clock.monotonic_s())
@@ -76,6 +78,7 @@ class ExecutionEnvironment:
             journal=Journal(sink, clock),
             lines=lines_of(function, clock),
             durable=durable,
+            marks=self.marks,
         )
         self._invokes = InvokePhase(core, self._start_reset)
         self._streams = StreamPhase(core, self._invokes)

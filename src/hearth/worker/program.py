@@ -33,6 +33,7 @@ from hearth.worker.report import (
 )
 from hearth.worker.runtime_api import Event, RuntimeApi, RuntimeEvents, is_streamed
 from hearth.worker.sandboxes.contract import Exit, ExitKind, Program, Sandbox, SandboxFailed
+from hearth.worker.segment_listener import SegmentListener
 from hearth.worker.supervision import RUNTIME, ExtensionProgram, Supervision
 from hearth.worker.telemetry.hub import Telemetry
 
@@ -72,6 +73,8 @@ class Launch:
     """The function's own fault, told at invoke: no bootstrap, not executable, ..."""
     init_line: str = ""
     extensions: tuple[ExtensionProgram, ...] = ()
+    segments: Callable[[bytes], None] | None = None
+    """Who takes what the program tells the X-Ray daemon; None: there is none."""
 
 
 class ProgramEvents(RuntimeEvents, Protocol):
@@ -133,6 +136,7 @@ class RunningProgram:
             self.api.handle, API_LIMITS, on_error=self._refused, streams=is_streamed
         )
         self._output: Output | None = None
+        self._segments: SegmentListener | None = None
         self._watch: asyncio.Task[None] | None = None
         self._supervision: Supervision | None = None
         self._runtime: Program | None = None
@@ -152,6 +156,9 @@ class RunningProgram:
         self._output = Output((channels.stdout, channels.stderr), self._wrote)
         self._watch = self._around.jobs.spawn(self._wait(), name=f"watch-{self._sandbox.id}")
         await self._server.start(channels.api)
+        if launch.segments is not None:
+            self._segments = SegmentListener(launch.segments)
+            await self._segments.open(self._sandbox)
 
     def _supervised(self, runtime: Program, extensions: tuple[ExtensionProgram, ...]) -> Program:
         self._supervision = supervision = Supervision(self)
@@ -193,6 +200,8 @@ class RunningProgram:
         if output is not None:
             output.close()
         self.telemetry.close()
+        if self._segments is not None:
+            self._segments.close()
         await self._server.close()
 
     # -- a gentle end: https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html

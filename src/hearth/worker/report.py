@@ -13,6 +13,7 @@ import msgspec
 
 from hearth.model import limits
 from hearth.model.ids import RequestId
+from hearth.model.traces import TraceHeader
 from hearth.worker.sandboxes.contract import Exit, ExitKind
 
 SIGNAL_NAMES = {
@@ -173,6 +174,7 @@ def report_line(
     init_s: float | None,
     failure: Failure | None,
     restore_s: float | None = None,
+    trace: TraceHeader | None = None,
 ) -> str:
     line = (
         f"REPORT RequestId: {request}\tDuration: {duration_s * 1000:.2f} ms\t"
@@ -187,6 +189,8 @@ def report_line(
         line += f"Billed Restore Duration: {billed} ms\t"
     if failure is not None:
         line += _status(failure)
+    if trace is not None:
+        line += f"\nXRAY TraceId: {trace.root}\tSegmentId: {trace.parent}\tSampled: true\t"
     return line
 
 

@@ -19,6 +19,7 @@ from hearth.base.clock import Clock
 from hearth.model.functions import FunctionVersion
 from hearth.model.ids import RequestId
 from hearth.model.log_settings import LEVEL_DEFAULT, LEVELS, LogFormat, admits
+from hearth.model.traces import TraceHeader
 from hearth.worker import report
 from hearth.worker.extension_api import Extension
 from hearth.worker.report import Failure
@@ -48,6 +49,7 @@ class SystemLines(Protocol):
         init_s: float | None,
         failure: Failure | None,
         restore_s: float | None = None,
+        trace: TraceHeader | None = None,
     ) -> str: ...
 
     def restore_start(self, text: str) -> str:
@@ -100,6 +102,7 @@ class TextLines:
         init_s: float | None,
         failure: Failure | None,
         restore_s: float | None = None,
+        trace: TraceHeader | None = None,
     ) -> str:
         return report.report_line(
             request,
@@ -109,6 +112,7 @@ class TextLines:
             init_s=init_s,
             failure=failure,
             restore_s=restore_s,
+            trace=trace,
         )
 
     def restore_start(self, text: str) -> str:
@@ -177,6 +181,7 @@ class JsonLines:
         init_s: float | None,
         failure: Failure | None,
         restore_s: float | None = None,
+        trace: TraceHeader | None = None,
     ) -> str:
         metrics: dict[str, Any] = {
             "durationMs": _ms(duration_s),
@@ -189,12 +194,14 @@ class JsonLines:
         if restore_s is not None:
             metrics["restoreDurationMs"] = _ms(restore_s)
             metrics["billedRestoreDurationMs"] = math.ceil(_ms(restore_s))
-        record = {
+        record: dict[str, Any] = {
             "requestId": request,
             **tenant_of(self._function),
             "metrics": metrics,
             **_ending(failure),
         }
+        if trace is not None:
+            record["tracing"] = _tracing(trace)
         return self._line("INFO" if failure is None else "WARN", "platform.report", record)
 
     def restore_start(self, text: str) -> str:
@@ -237,6 +244,11 @@ def tenant_of(function: FunctionVersion) -> dict[str, str]:
     https://docs.aws.amazon.com/lambda/latest/dg/tenant-isolation-monitor.html
     """
     return {} if function.tenant is None else {"tenantId": function.tenant}
+
+
+def _tracing(trace: TraceHeader) -> dict[str, str]:
+    record = {"type": "X-Amzn-Trace-Id", "value": trace.sampled_as(trace.parent or "")}
+    return record if trace.parent is None else {"spanId": trace.parent, **record}
 
 
 def _runtime_of(text: str) -> tuple[str, str]:

@@ -7,6 +7,7 @@ import asyncio
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -16,7 +17,7 @@ from hearth.base.log import Log
 from hearth.model.errors import InitFailed, InternalFailure, InvalidRuntime
 from hearth.model.functions import FunctionVersion, Initialization
 from hearth.model.ids import SandboxId, WorkerId
-from hearth.model.invocations import Invocation, InvokeResult
+from hearth.model.invocations import Invocation, InvokeResult, StartMarks
 from hearth.model.isolation import Network, Tier, Wishes, wishes
 from hearth.model.launch import EntryPointInvalid, RuntimePlan
 from hearth.model.layers import without_covered
@@ -115,6 +116,8 @@ class Worker:
         self._clock = clock
         self._jobs = jobs
         self.invokes = 0
+        self.segments: Callable[[FunctionVersion, bytes], None] | None = None
+        """Who takes what functions tell the X-Ray daemon; None: nobody."""
         self._environments: dict[SandboxId, ExecutionEnvironment] = {}
         self._starting: dict[SandboxId, int] = {}
         self.snapshots = Snapshots(self._snapshot, clock, jobs)
@@ -169,6 +172,7 @@ class Worker:
         return await self._make(SandboxId(secrets.token_hex(8)), function)
 
     async def _make(self, sandbox: SandboxId, function: FunctionVersion) -> ExecutionEnvironment:
+        marks = StartMarks(self._clock.monotonic_s())
         code = await self._code.prepare(function.code.sha256, function.runtime)
         layers = await self._layers(function)
         refusal: Failure | None = None
@@ -189,7 +193,9 @@ class Worker:
             network=asked.network or self._network,
             tier=asked.tier,
         )
+        marks.prepared_s = self._clock.monotonic_s()
         made = await self._backend.create(spec)
+        marks.created_s = self._clock.monotonic_s()
         group, stream = self._log_place(function)
         if plan is None:
             launch = Launch(program=None, refusal=refusal)
@@ -198,12 +204,14 @@ class Worker:
             program = replace(_program(made, function, plan, trees, stream), zygote=kind)
             environment = extension_variables(function, program.environment)
             launch = Launch(program=program, init_line=plan.init_line)
+            if function.is_traced and self.segments is not None:
+                launch = replace(launch, segments=partial(self.segments, function))
             if trees.opt is not None:  # else there can be none, and a thread is dear
                 found = await asyncio.to_thread(find_extensions, made, program.mounts, environment)
                 launch = replace(launch, extensions=found)
         sink = StreamSink(self._logs, group, stream)
         return ExecutionEnvironment(
-            made, function, launch, sink, self._clock, self._jobs, durable=self.durable
+            made, function, launch, sink, self._clock, self._jobs, durable=self.durable, marks=marks
         )
 
     def _log_place(self, function: FunctionVersion) -> tuple[LogGroup, str]:
@@ -231,7 +239,11 @@ class Worker:
             released(False)
             raise InternalFailure("The execution environment is gone.")
         self.invokes += 1
-        return await environment.run(invocation, released)
+        if environment.invokes:
+            return await environment.run(invocation, released)
+        result = await environment.run(invocation, released)
+        result.phases.start = environment.marks
+        return result
 
     async def stop_sandbox(self, sandbox: SandboxId) -> None:
         """End it, whatever it does; nothing is left of it. Unknown ones are none of our worry."""

@@ -20,7 +20,6 @@ from hearth.model.errors import InvalidParameterValue
         ("KMSKeyArn", "arn:aws:kms:eu-central-1:123456789012:key/k"),
         ("PublishTo", "LATEST_PUBLISHED"),
         ("PackageType", "Image"),
-        ("TracingConfig", {"Mode": "Active"}),
         ("DurableConfig", {"KMSKeyArn": "arn:aws:kms:eu-central-1:123456789012:key/k"}),
         ("CapacityProviderConfig", {"LambdaManagedInstancesCapacityProviderConfig": {}}),
         ("RuntimeConfig", {"RuntimeArn": "a", "RuntimeAlias": "b"}),

@@ -40,7 +40,7 @@ class FrontEnd:
         return F
 
 
-def answer(error: str | None = None, **phases: float) -> InvokeResult:
+def answer(error: str | None = None, **phases: Any) -> InvokeResult:
     return InvokeResult(
         payload=b"{}", executed_version="1", function_error=error, phases=Phases(**phases)
     )

@@ -46,6 +46,7 @@ FUNCTION = FunctionVersion(
     environment={"A": "1"},
     environment_given=True,
     tags={"t": "v"},
+    is_traced=True,
     snap_start=True,
     per_tenant=True,
     durable=DurableConfig(timeout_s=60, retention_days=3),

@@ -27,7 +27,7 @@ QUICK = {"timeoutMs": 25}
 class OpenSandbox(FakeSandbox):
     """Its network is the test's own."""
 
-    async def open_socket(self) -> socket.socket:
+    async def open_socket(self, *, datagrams: bool = False) -> socket.socket:
         opened = socket.socket()
         opened.setblocking(False)
         return opened

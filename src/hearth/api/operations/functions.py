@@ -119,6 +119,7 @@ class _Handlers:
                 layers=self._uses(request, key) or (),
                 dead_letter_arn=_dead_letter_arn(members),
                 logging=new_settings(members),
+                is_traced=bool(_is_traced(members)),
                 snap_start=bool(_snap_start(members)),
                 per_tenant=bool(members.get("TenancyConfig")),
                 durable=new_durable(members),
@@ -211,6 +212,7 @@ class _Handlers:
                 layers=self._uses(request, key),
                 dead_letter_arn=_dead_letter_arn(members),
                 logging=changed_settings(members),
+                is_traced=_is_traced(members),
                 snap_start=_snap_start(members),
                 durable=changed_durable(members),
                 revision_id=members.get("RevisionId"),
@@ -277,7 +279,7 @@ def configured(function: FunctionVersion, qualifier: str | None) -> dict[str, An
         "LastModified": function.last_modified,
         "CodeSha256": base64.b64encode(bytes.fromhex(function.code.sha256)).decode(),
         "Version": function.version,
-        "TracingConfig": {"Mode": "PassThrough"},
+        "TracingConfig": {"Mode": "Active" if function.is_traced else "PassThrough"},
         "RevisionId": function.revision_id,
         "PackageType": "Zip",
         "Architectures": [str(function.architecture)],
@@ -325,6 +327,12 @@ def _dead_letter_arn(members: Members) -> str | None:
         return None
     arn: str = config.get("TargetArn") or ""
     return arn
+
+
+def _is_traced(members: Members) -> bool | None:
+    """None where nothing was said."""
+    mode = (members.get("TracingConfig") or {}).get("Mode")
+    return None if mode is None else mode == "Active"
 
 
 def _snap_start(members: Members) -> bool | None:

@@ -46,7 +46,6 @@ _DEFAULTS: Final[Mapping[str, _IsDefault]] = {
     "RuntimeConfig": _never,
     "S3ObjectStorageMode": _equals("COPY"),
     "SourceKMSKeyArn": _empty,
-    "TracingConfig": _is(Mode="PassThrough"),
     "VpcConfig": _empty,
 }
 

@@ -6,6 +6,7 @@ from typing import Final
 from hearth.base.clock import Clock
 from hearth.base.jobs import Jobs
 from hearth.model.functions import FunctionVersion
+from hearth.model.invocations import StartMarks
 from hearth.worker.journal import Journal
 from hearth.worker.lifecycle import Event, Lifecycle
 from hearth.worker.program import (
@@ -40,6 +41,7 @@ class Core:
     lifecycle: Lifecycle
     journal: Journal
     lines: SystemLines
+    marks: StartMarks
     durable: DurableApi | None = None
     program: StartedProgram | None = None
     run: Run | None = None

@@ -55,7 +55,8 @@ class InitPhase:
         core.sandbox.limit_cpu(None)  # Lambda gives init all the CPU it wants
         began_s = core.clock.monotonic_s()
         failure = await self._initialise("init", core.function.init_timeout_s)
-        took_s = core.clock.monotonic_s() - began_s
+        core.marks.initialised_s = core.clock.monotonic_s()
+        took_s = core.marks.initialised_s - began_s
         if core.lifecycle.state is not State.STARTING:
             return  # stopped meanwhile
         self._conclude("init", took_s, failure)
@@ -167,6 +168,8 @@ class InitPhase:
         telling.init_started(core, program.telemetry, phase)
         try:
             await program.start(core.launch)
+            if phase == "init":
+                core.marks.launched_s = core.clock.monotonic_s()
             failure = await wait_ready(self._outcome, limit_s)
             if phase != "init" and failure is None and self._is_restore_ready:
                 failure = await self._restored()  # nobody else would let it go on

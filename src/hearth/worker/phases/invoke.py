@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Final
 
 from hearth.base.log import Log
+from hearth.model.traces import parse
 from hearth.worker import report
 from hearth.worker.extension_api import invoke_event
 from hearth.worker.lifecycle import Event, State
@@ -149,10 +150,14 @@ class InvokePhase:
             init_s=figures.init_s,
             failure=failure,
             restore_s=figures.restore_s,
+            trace=parse(run.invocation.trace_id) if self._is_told_of(run) else None,
         )
         core.journal.write(line, run)
         if failure is None and (telemetry := core.telemetry) is not None:
             telling.invoke_reported(core, telemetry, run, figures, None)
+
+    def _is_told_of(self, run: Run) -> bool:
+        return self._core.function.is_traced and run.invocation.span is not None
 
     def _figures(self, run: Run) -> Figures:
         core = self._core

@@ -39,6 +39,7 @@ from hearth.worker.sandboxes.messages import (
     BindOrder,
     BoxOrder,
     ExitEvent,
+    SocketOrder,
     StartOrder,
 )
 from hearth.worker.sandboxes.nat import Link
@@ -253,12 +254,14 @@ class BubblewrapSandbox:
         if self._is_running() and self._stem is None:
             await self._tell(messages.TERMINATE)
 
-    async def open_socket(self) -> socket.socket:
+    async def open_socket(self, *, datagrams: bool = False) -> socket.socket:
         if not self._is_running():
             raise SandboxFailed("nothing runs in the sandbox")
         if self._host_api:
-            return socket.socket(type=socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        answer = await self._own.launcher.ask(messages.SOCKET, BoxOrder(box=self._own.box))
+            kind = socket.SOCK_DGRAM if datagrams else socket.SOCK_STREAM
+            return socket.socket(type=kind | socket.SOCK_NONBLOCK)
+        order = SocketOrder(box=self._own.box, datagrams=datagrams)
+        answer = await self._own.launcher.ask(messages.SOCKET, order)
         return socket.socket(fileno=answer.fds[0])
 
     async def kill(self) -> None:

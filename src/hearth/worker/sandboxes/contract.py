@@ -184,9 +184,9 @@ class Sandbox(Protocol):
         behind a kernel of its own (gVisor)."""
         ...
 
-    async def open_socket(self) -> socket.socket:
-        """A TCP socket, not connected and non-blocking, in the network that the running program
-        is in: its loopback is the program's. Raises SandboxFailed."""
+    async def open_socket(self, *, datagrams: bool = False) -> socket.socket:
+        """A TCP socket (or UDP), not connected and non-blocking, in the network that the running
+        program is in: its loopback is the program's. Raises SandboxFailed."""
         ...
 
     async def kill(self) -> None:

@@ -115,13 +115,16 @@ def _in_memory(arguments: list[str]) -> int:
     return fd
 
 
-def answer_with_socket(control: socket.socket, number: int, inside: int) -> NoReturn:
-    """In a fork: a TCP socket in the network of that process, for the worker."""
+def answer_with_socket(
+    control: socket.socket, number: int, inside: int, datagrams: bool
+) -> NoReturn:
+    """In a fork: a socket in the network of that process, for the worker."""
     try:
         signal.set_wakeup_fd(-1)
         network = os.open(f"/proc/{inside}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         linux.join_network(network)
-        kind = socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+        protocol = socket.SOCK_DGRAM if datagrams else socket.SOCK_STREAM
+        kind = protocol | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
         with socket.socket(socket.AF_INET, kind) as opened:
             messages.send(control, {"id": number, "answer": {}}, (opened.fileno(),))
         os._exit(0)

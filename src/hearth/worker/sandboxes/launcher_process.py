@@ -41,6 +41,7 @@ from hearth.worker.sandboxes.messages import (
     ExitEvent,
     Opened,
     OpenOrder,
+    SocketOrder,
     StartOrder,
 )
 from hearth.worker.sandboxes.processes import children_of, close_all, fork_into, is_readable
@@ -182,7 +183,8 @@ class Launcher:
 
     def _open_socket(self, number: int, content: dict[str, Any]) -> None:
         """From a fork, since there may be no way back into our own network namespace."""
-        box = BoxOrder(**content).box
+        order = SocketOrder(**content)
+        box = order.box
         program = self._programs.get(box)
         inside = program.outer if program else self._zygotes.first_of(box)
         inside = inside or self._containers.keeper_of(box)
@@ -190,7 +192,7 @@ class Launcher:
             raise OSError(0, "nothing runs in the sandbox")
         child = os.fork()
         if child == 0:
-            jail.answer_with_socket(self._control, number, inside)
+            jail.answer_with_socket(self._control, number, inside, order.datagrams)
         os.waitpid(child, 0)
 
     def _terminate(self, number: int, content: dict[str, Any]) -> None:

@@ -148,9 +148,15 @@ class RetireOrder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BoxOrder:
-    """TERMINATE, SOCKET, KILL and DESTROY."""
+    """TERMINATE, KILL and DESTROY."""
 
     box: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SocketOrder:
+    box: int
+    datagrams: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -179,8 +179,9 @@ class ProcessSandbox:
             with contextlib.suppress(ProcessLookupError):
                 process.terminate()
 
-    async def open_socket(self) -> socket.socket:
-        opened = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    async def open_socket(self, *, datagrams: bool = False) -> socket.socket:
+        kind = socket.SOCK_DGRAM if datagrams else socket.SOCK_STREAM
+        opened = socket.socket(socket.AF_INET, kind)
         opened.setblocking(False)
         return opened
 
