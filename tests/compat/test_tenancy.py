@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from botocore.exceptions import ClientError
 
+from compat.durable_flows import durable_package
 from compat.platform import PYTHON, Platform, create, wait_until
 
 if TYPE_CHECKING:
@@ -22,6 +23,18 @@ def handler(event, context):
     seen.append(context.tenant_id)
     logging.getLogger().warning("serving")
     return seen
+"""
+
+
+DURABLE = """
+from aws_durable_execution_sdk_python import durable_execution
+from aws_durable_execution_sdk_python.config import Duration
+
+@durable_execution
+def handler(event, context):
+    before = context.step(lambda _: context.lambda_context.tenant_id, name="before")
+    context.wait(Duration.from_seconds(1), name="pause")
+    return [before, context.lambda_context.tenant_id]
 """
 
 
@@ -112,3 +125,21 @@ def test_deploy_makes_a_function_that_keeps_tenants_apart(
     refused = platform.command("deploy", str(tmp_path), "--name", f"{name}-not", "--per-tenant")
     assert refused.returncode == 1
     assert "does not keep its tenants apart" in refused.stderr
+
+
+def test_a_durable_execution_stays_its_tenants(platform: Platform) -> None:
+    """Also where it goes on after a pause, in another invocation that nobody asked for."""
+    client: Any = platform.client()
+    name = f"tenants-{uuid.uuid4().hex[:8]}"
+    create(
+        client,
+        name,
+        "",
+        Code={"ZipFile": durable_package(DURABLE)},
+        DurableConfig={"ExecutionTimeout": 120},
+        TenancyConfig={"TenantIsolationMode": "PER_TENANT"},
+        Timeout=60,
+    )
+    for tenant in ("blue", "green"):
+        assert asked(client, name, TenantId=tenant, Qualifier="$LATEST") == [tenant, tenant]
+    client.delete_function(FunctionName=name)
