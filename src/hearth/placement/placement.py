@@ -238,6 +238,8 @@ class Placement:
         blocked: set[FunctionKey] = set()
         while heads := [h for h in self._queue.heads() if h.function.key not in blocked]:
             for queued in heads:
+                for worker in self._handles.keys() - workers.keys():
+                    workers[worker] = self._snapshot(worker, now_s)
                 choice = pick(queued.function, list(workers.values()))
                 if choice is Verdict.NEVER:
                     self._fail(queued, "No worker has as much memory as this function asks for.")
@@ -246,7 +248,7 @@ class Placement:
                     self._block(queued, choice, workers, now_s)
                 else:
                     self._begin(queued, choice)
-                    workers[choice] = self._snapshot(choice, now_s)
+                    del workers[choice]  # has changed; to be looked at again if another comes
 
     def _snapshot(self, worker: WorkerId, now_s: float) -> WorkerSnapshot:
         """Also sees to it that a worker whose lease ends has its next one, if there is one."""

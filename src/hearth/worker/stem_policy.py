@@ -121,8 +121,8 @@ def share(
     return shares
 
 
-def must_wait(*, quiet_s: float, runnable: float, waited_s: float) -> bool:
+def must_wait(*, quiet_s: float, runnable: Callable[[], float], waited_s: float) -> bool:
     """Whether to hold back before the next one is made. `quiet_s`: since the last start."""
     if waited_s >= PAUSED_S_MAX:
         return False
-    return quiet_s < QUIET_S or runnable > CROWDED
+    return quiet_s < QUIET_S or runnable() > CROWDED

@@ -124,8 +124,11 @@ def test_v1_forgets_the_peak_on_request(tmp_path: Path) -> None:
 
 def test_v1_is_exceeded_when_the_kernel_killed_in_this_run(tmp_path: Path) -> None:
     cell = v1_cell(tmp_path)
+    cell.began(1)
     files(tmp_path / "memory", {"memory.oom_control": "oom_kill_disable 0\noom_kill 2"})
     assert cell.oom_kills() == 2
+    assert cell.is_exceeded(), "a new group has counted none"
+    cell.ended()
     cell.began(1)
     assert not cell.is_exceeded(), "both were in an earlier run"
     files(tmp_path / "memory", {"memory.oom_control": "oom_kill_disable 0\noom_kill 3"})

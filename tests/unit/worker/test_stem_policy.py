@@ -96,10 +96,10 @@ def test_memory_is_what_bounds_them() -> None:
 
 
 def test_nothing_is_made_while_functions_start_or_the_machine_is_crowded() -> None:
-    assert must_wait(quiet_s=0.001, runnable=0.5, waited_s=0.0)
-    assert must_wait(quiet_s=60.0, runnable=2.5, waited_s=0.0)
-    assert not must_wait(quiet_s=60.0, runnable=1.0, waited_s=0.0)
+    assert must_wait(quiet_s=0.001, runnable=lambda: 0.5, waited_s=0.0)
+    assert must_wait(quiet_s=60.0, runnable=lambda: 2.5, waited_s=0.0)
+    assert not must_wait(quiet_s=60.0, runnable=lambda: 1.0, waited_s=0.0)
 
 
 def test_even_a_busy_machine_gets_one_now_and_then() -> None:
-    assert not must_wait(quiet_s=0.0, runnable=9.0, waited_s=stem_policy.PAUSED_S_MAX)
+    assert not must_wait(quiet_s=0.0, runnable=lambda: 9.0, waited_s=stem_policy.PAUSED_S_MAX)

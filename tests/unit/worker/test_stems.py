@@ -101,6 +101,20 @@ def test_none_is_made_while_functions_start() -> None:
     play(scenario)
 
 
+def test_one_that_is_never_ready_does_not_keep_the_others_waiting() -> None:
+    async def scenario(pool: Stems[FakeStem], maker: FakeMaker) -> None:
+        maker.make_s = 1e6
+        pool.take(stem_kind("444455556666"))
+        await asyncio.sleep(stems.MAKE_S_MAX / 2)
+        maker.make_s = 0.02
+        pool.take(KIND)
+        await asyncio.sleep(stems.MAKE_S_MAX)
+        assert pool.statistics().failed == 1
+        assert pool.take(KIND) is maker.made[0]
+
+    play(scenario)
+
+
 def test_on_a_crowded_machine_they_are_made_slowly() -> None:
     machine = Machine()
 

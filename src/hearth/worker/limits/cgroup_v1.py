@@ -80,20 +80,28 @@ class CgroupV1:
 class CgroupV1Cell:
     def __init__(self, cells: dict[str, Path], bounds: Bounds, tmp_used: Callable[[], int]) -> None:
         self._cells = cells
-        self._memory = cells["memory"]
+        # As texts, and ready: a start reads and writes a dozen, and joining paths costs as much.
+        self._memory = f"{cells['memory']}/memory"
+        self._usage = f"{self._memory}.usage_in_bytes"
+        self._stat = f"{self._memory}.stat"
+        self._peak = f"{self._memory}.max_usage_in_bytes"
+        self._oom = f"{self._memory}.oom_control"
+        self._cpu = f"{cells['cpu']}/cpu" if "cpu" in cells else None
+        self._cpu_used = f"{cells['cpuacct']}/cpuacct.usage" if "cpuacct" in cells else None
         self._bounds = bounds
         self._tmp_used = tmp_used
         self._peak_seen = 0
         self._kills_before = 0
+        self._has_begun = False
         self._pid: int | None = None
         self._freezer = v1_freezer(cells["freezer"]) if "freezer" in cells else None
         self._stopper = TreeFreezer()
         self._limit_memory(bounds, is_less=True)
-        files.write_if_there(self._memory / "memory.swappiness", 0)
+        files.write_if_there(f"{self._memory}.swappiness", 0)
         if "pids" in cells:
             files.write(cells["pids"] / "pids.max", bounds.processes_max + _OWN_PROCESSES)
-        if "cpu" in cells:
-            files.write(cells["cpu"] / "cpu.cfs_period_us", CPU_PERIOD_US)
+        if self._cpu is not None:
+            files.write(f"{self._cpu}.cfs_period_us", CPU_PERIOD_US)
         directories = dict.fromkeys(cells.values())
         self.entry = Entry(
             cgroup_tasks=tuple(str(cell / "tasks") for cell in directories),
@@ -104,10 +112,10 @@ class CgroupV1Cell:
         """The kernel wants memory + swap never to be less than memory."""
         limit = bounds.memory_bytes + bounds.tmp_bytes
         if is_less:
-            files.write(self._memory / "memory.limit_in_bytes", limit)
-        files.write_if_there(self._memory / "memory.memsw.limit_in_bytes", limit)  # no swap
+            files.write(f"{self._memory}.limit_in_bytes", limit)
+        files.write_if_there(f"{self._memory}.memsw.limit_in_bytes", limit)  # no swap
         if not is_less:
-            files.write(self._memory / "memory.limit_in_bytes", limit)
+            files.write(f"{self._memory}.limit_in_bytes", limit)
 
     def rebound(self, bounds: Bounds) -> None:
         was = self._bounds.memory_bytes + self._bounds.tmp_bytes
@@ -115,13 +123,15 @@ class CgroupV1Cell:
         self._bounds = bounds
 
     def give_way(self, *, gives_way: bool) -> None:
-        if "cpu" in self._cells:
+        if self._cpu is not None:
             shares = _SHARES // _GIVES_WAY if gives_way else _SHARES
-            files.write(self._cells["cpu"] / "cpu.shares", shares)
+            files.write(f"{self._cpu}.shares", shares)
 
     def began(self, pid: int) -> None:
         self._pid = pid
-        self._kills_before = self.oom_kills()
+        if self._has_begun:  # a new group has counted none
+            self._kills_before = self.oom_kills()
+        self._has_begun = True
 
     def ended(self) -> None:
         self._pid = None
@@ -141,26 +151,26 @@ class CgroupV1Cell:
             self._stopper.thaw()
 
     def limit_cpu(self, memory_mb: int | None) -> None:
-        if "cpu" in self._cells:
+        if self._cpu is not None:
             quota_us = _NO_LIMIT if memory_mb is None else cpu_quota_us(memory_mb)
-            files.write(self._cells["cpu"] / "cpu.cfs_quota_us", quota_us)
+            files.write(f"{self._cpu}.cfs_quota_us", quota_us)
 
     def usage(self) -> Usage:
         used, uncounted = self._used(), self._uncounted()
         counted = max(0, used - uncounted)
-        highest = files.read_int(self._memory / "memory.max_usage_in_bytes") - uncounted
+        highest = files.read_int(self._peak) - uncounted
         self._peak_seen = max(self._peak_seen, counted, highest)
         cpu_ns = 0
-        if "cpuacct" in self._cells:
-            cpu_ns = files.read_int(self._cells["cpuacct"] / "cpuacct.usage")
+        if self._cpu_used is not None:
+            cpu_ns = files.read_int(self._cpu_used)
         return Usage(memory_bytes=counted, memory_peak_bytes=self._peak_seen, cpu_s=cpu_ns / 1e9)
 
     def reset_peak(self) -> None:
         self._peak_seen = 0
-        files.write(self._memory / "memory.max_usage_in_bytes", 0)
+        files.write(self._peak, 0)
 
     def oom_kills(self) -> int:
-        return files.read_table(self._memory / "memory.oom_control").get("oom_kill", 0)
+        return files.read_table(self._oom).get("oom_kill", 0)
 
     def is_exceeded(self) -> bool:
         # v1 kills one process and lets the rest go on; v2 ends all of them, and so do we.
@@ -178,9 +188,9 @@ class CgroupV1Cell:
             await files.remove_directory(cell)
 
     def _used(self) -> int:
-        return files.read_int(self._memory / "memory.usage_in_bytes")
+        return files.read_int(self._usage)
 
     def _uncounted(self) -> int:
         """/tmp, and cached files: of `cache`, what is not `shmem` is on a disk as well."""
-        stat = files.read_table(self._memory / "memory.stat")
+        stat = files.read_table(self._stat)
         return self._tmp_used() + max(0, stat.get("cache", 0) - stat.get("shmem", 0))

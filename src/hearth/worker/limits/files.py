@@ -13,19 +13,19 @@ _PAGE: Final = 2048  # the kernel gives a little less than a page of 4096 at a t
 _REMOVE_PAUSE_S: Final = 0.005
 
 
-def read_int(path: Path) -> int:
+def read_int(path: str | Path) -> int:
     """Raises OSError. `max` is read as 0: nothing counted."""
     text = _read(path)
     return 0 if text.startswith(b"max") else int(text)
 
 
-def read_table(path: Path) -> dict[str, int]:
+def read_table(path: str | Path) -> dict[str, int]:
     """Lines of `name number`. Raises OSError."""
     rows = (line.split() for line in _read(path).decode("ascii").splitlines())
     return {row[0]: int(row[1]) for row in rows if len(row) == 2}
 
 
-def _read(path: Path) -> bytes:
+def _read(path: str | Path) -> bytes:
     """A cold start reads a dozen of these, and Python's own files cost three times as much."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -37,7 +37,7 @@ def _read(path: Path) -> bytes:
         os.close(fd)
 
 
-def write(path: Path, value: int | str) -> None:
+def write(path: str | Path, value: int | str) -> None:
     """Raises OSError. Opens the file as it is: control files are never created."""
     fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     try:
@@ -46,7 +46,7 @@ def write(path: Path, value: int | str) -> None:
         os.close(fd)
 
 
-def write_if_there(path: Path, value: int | str) -> None:
+def write_if_there(path: str | Path, value: int | str) -> None:
     """For settings that some kernels do not have."""
     with contextlib.suppress(FileNotFoundError):
         write(path, value)

@@ -37,6 +37,7 @@ class MemoryWatch:
 
     async def _look(self) -> None:
         try:
+            await asyncio.sleep(LOOK_EVERY_S)  # what has just begun is better left to begin
             while self._running:
                 began_s = self._clock.monotonic_s()
                 for cell in list(self._running):

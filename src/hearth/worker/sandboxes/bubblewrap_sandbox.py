@@ -229,10 +229,11 @@ class BubblewrapSandbox:
         return Channels(api, stdout, stderr)
 
     async def _launch(self, order: StartOrder) -> Answer:
-        self._run = order.run
         self._ended = asyncio.get_running_loop().create_future()
         self._is_over_memory = False
-        self._oom_kills_before = self._oom_kills()
+        if self._run:  # before the first there were none
+            self._oom_kills_before = self._oom_kills()
+        self._run = order.run
         try:
             return await self._own.launcher.ask(messages.START, order)
         except SandboxFailed:

@@ -31,6 +31,8 @@ USED_S: Final = 300.0
 """A kind that was wanted in this time is in use."""
 RETRY_AFTER_S: Final = 30.0
 LOOK_EVERY_S: Final = 10.0
+MAKE_S_MAX: Final = 60.0
+"""One that takes longer will never be ready, and the others wait for their turn."""
 MAKE_S: Final = 0.05
 """How long one takes to be made, before that has been measured."""
 
@@ -52,7 +54,8 @@ S_co = TypeVar("S_co", bound=Stem, covariant=True)
 
 class Maker(Protocol[S_co]):
     async def make_stem(self, kind: ZygoteKind) -> S_co | None:
-        """None if there is nothing to make it of now. Raises SandboxFailed."""
+        """None if there is nothing to make it of now. Raises SandboxFailed; may be cancelled, and
+        leaves nothing then."""
         ...
 
 
@@ -121,6 +124,7 @@ class Stems(Generic[S]):
         self._failed_s: dict[ZygoteKind, float] = {}
         self._changed = asyncio.Event()
         self._tending: asyncio.Task[None] | None = None
+        self._tending_later: asyncio.TimerHandle | None = None
         self._last_start_s = 0.0
         self._make_s = MAKE_S
         self._taken = self._missed = self._made = self._failed = self._ended = 0
@@ -130,7 +134,9 @@ class Stems(Generic[S]):
             return None
         now_s = self._last_start_s = self._clock.monotonic_s()
         self._demand.setdefault(kind, Demand()).note(now_s)
-        self._tend_soon()
+        if self._tending_later is None:  # whoever starts now has the CPU for itself
+            loop = asyncio.get_running_loop()
+            self._tending_later = loop.call_later(stem_policy.QUIET_S, self._tend_soon)
         ready = self._ready.get(kind)
         while ready:
             _, stem = ready.popleft()
@@ -180,6 +186,8 @@ class Stems(Generic[S]):
 
     async def close(self) -> None:
         """The backend ends the sandboxes."""
+        if self._tending_later is not None:
+            self._tending_later.cancel()
         tending, self._tending = self._tending, None
         if tending is not None:
             tending.cancel()
@@ -190,6 +198,9 @@ class Stems(Generic[S]):
     # -- the job -----------------------------------------------------------------------------------
 
     def _tend_soon(self) -> None:
+        if self._tending_later is not None:
+            self._tending_later.cancel()
+            self._tending_later = None
         self._changed.set()
         if self._tending is None:
             self._tending = self._jobs.spawn(self._tend(), name="stems")
@@ -223,7 +234,7 @@ class Stems(Generic[S]):
         began_s = now_s = self._clock.monotonic_s()
         while stem_policy.must_wait(
             quiet_s=now_s - self._last_start_s,
-            runnable=self._runnable(),
+            runnable=self._runnable,
             waited_s=now_s - began_s,
         ):
             await asyncio.sleep(stem_policy.PAUSE_S)
@@ -232,9 +243,11 @@ class Stems(Generic[S]):
     async def _make(self, kind: ZygoteKind) -> None:
         began_s = self._clock.monotonic_s()
         try:
-            stem = await self._maker.make_stem(kind)
-        except (SandboxFailed, OSError) as error:
-            log.warning("a stem could not be made", error=error)
+            async with asyncio.timeout(MAKE_S_MAX):
+                stem = await self._maker.make_stem(kind)
+        except (SandboxFailed, OSError, TimeoutError) as error:
+            why = str(error) or type(error).__name__
+            log.warning("a stem could not be made", command=kind.command[0], error=why)
             stem = None
         now_s = self._clock.monotonic_s()
         if stem is None:

@@ -12,6 +12,10 @@ from typing import Any, Final
 BYTES_MAX: Final = 256 << 10  # the kernel lets no packet be larger than the socket buffer
 FDS_MAX: Final = 16
 
+_encoder = json.JSONEncoder(separators=(",", ":"))
+_buffer = bytearray(BYTES_MAX)
+"""For all messages: the kernel would map and unmap so large a one for each."""
+
 
 def send(control: socket.socket, message: dict[str, Any], fds: tuple[int, ...] = ()) -> None:
     """Raises OSError; BlockingIOError if the socket does not block and is full."""
@@ -20,20 +24,20 @@ def send(control: socket.socket, message: dict[str, Any], fds: tuple[int, ...] =
 
 
 def encode(message: dict[str, Any]) -> bytes:
-    return json.dumps(message, separators=(",", ":")).encode()
+    return _encoder.encode(message).encode()
 
 
 def receive(control: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
     """The next message, or None when the other side has gone. Raises OSError."""
-    data, rights, flags, _ = control.recvmsg(BYTES_MAX, socket.CMSG_SPACE(4 * FDS_MAX))
+    size, rights, flags, _ = control.recvmsg_into([_buffer], socket.CMSG_SPACE(4 * FDS_MAX))
     fds = array.array("i")
     for level, kind, payload in rights:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             fds.frombytes(payload[: len(payload) - len(payload) % fds.itemsize])
-    if not data:
+    if not size:
         return None, list(fds)
     if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
         raise OSError(0, "a message of the launcher was cut off")
-    message = json.loads(data)
+    message = json.loads(_buffer[:size])
     assert isinstance(message, dict)
     return message, list(fds)

@@ -44,7 +44,7 @@ log = Log("zygotes")
 _TRIAL: Final = SandboxSpec(sandbox=SandboxId("trial"), memory_mb=128, tmp_mb=1)
 _TRIAL_NUMBER: Final = 0
 _TRIAL_S: Final = 20.0
-_LOAD: Final = Path("/proc/loadavg")
+_LOAD: Final = "/proc/loadavg"
 _STEM: Final = SandboxSpec(sandbox=SandboxId("stem"), memory_mb=128, tmp_mb=512)
 """What most functions ask for, so that a bind has to change nothing."""
 
@@ -210,5 +210,9 @@ def _differs(spec: SandboxSpec) -> dict[str, Any]:
 
 def runnable() -> float:
     """How many processes want a CPU, for each that there is."""
-    wanting = int(_LOAD.read_text(encoding="ascii").split()[3].partition("/")[0])
+    fd = os.open(_LOAD, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        wanting = int(os.read(fd, 128).split()[3].partition(b"/")[0])
+    finally:
+        os.close(fd)
     return wanting / len(os.sched_getaffinity(0))
