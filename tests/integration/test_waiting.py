@@ -24,6 +24,7 @@ from hearth.worker.sandboxes.contract import (
     Sandbox,
     ZygoteKind,
 )
+from hearth.worker.sandboxes.messages import WAIT_FD
 from hearth.worker.sandboxes.zygote import ZygoteBackend
 from hearth.worker.stem_policy import WAITING_MB, StemBounds
 from integration.test_stems import in_sandboxes, look_at
@@ -105,6 +106,17 @@ async def taken(scene: Scene, backend: ZygoteBackend, kind: ZygoteKind, **spec: 
 
 def play_waiting(directory: Path, scenario: Scenario) -> None:
     play(directory, scenario, TWO)
+
+
+def test_it_waits_however_many_descriptors_the_launcher_has(tmp_path: Path) -> None:
+    """One of the launcher's once had the number by which programs wait: bubblewrap read its own
+    arguments from there, for ever."""
+    count = WAIT_FD // 2  # two each, beside a dozen
+
+    async def scenario(scene: Scene, backend: ZygoteBackend) -> None:
+        assert await backend.prepare(kind_in(tmp_path), count)
+
+    play(tmp_path, scenario, StemBounds(floor=1, memory_mb=count * WAITING_MB))
 
 
 def test_it_becomes_the_function_and_nothing_else(tmp_path: Path) -> None:

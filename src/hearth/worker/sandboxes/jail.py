@@ -10,6 +10,7 @@ The order is the point:
 5. bubblewrap, with an empty environment and nothing open but what it needs.
 """
 
+import fcntl
 import os
 import signal
 import socket
@@ -42,6 +43,10 @@ def become_sandbox(
     `status` and `block` are bubblewrap's json-status and block descriptors; `channel` is for a
     program that waits. Raises OSError.
     """
+    if channel is not None:
+        status, block = _give_up_number(status), None if block is None else _give_up_number(block)
+        if channel != messages.WAIT_FD:
+            os.dup2(channel, messages.WAIT_FD, inheritable=False)
     for tasks in order.cgroup_tasks:
         jail_steps.write(HOST + tasks, b"0")
     linux.unshare(linux.CLONE_NEWNS)
@@ -58,7 +63,6 @@ def become_sandbox(
     arguments = _in_memory(bubblewrap_arguments(order, root, fds))
     keep = [fd for fd in (arguments, seccomp, status, block) if fd is not None]
     if channel is not None:
-        os.dup2(channel, messages.WAIT_FD, inheritable=False)
         keep.append(messages.WAIT_FD)
     return for_worker, Exec(arguments, keep, order.argv)
 
@@ -104,6 +108,12 @@ def _restrict(order: StartOrder, parent: int) -> None:
     linux.die_with_parent(signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)  # it died before the line above
+
+
+def _give_up_number(fd: int) -> int:
+    """The descriptor, under a number that is not the one by which a program waits. What is opened
+    after that has been taken gets another one by itself."""
+    return fd if fd != messages.WAIT_FD else fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, fd + 1)
 
 
 def _in_memory(arguments: list[str]) -> int:

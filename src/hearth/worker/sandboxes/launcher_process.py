@@ -373,7 +373,11 @@ class Launcher:
 
 def main() -> NoReturn:
     worker = os.getppid()
-    control = socket.socket(fileno=int(sys.argv[1]))
+    number = int(sys.argv[1])  # as the worker has it: any
+    if number == messages.WAIT_FD:  # which copies of us give away; see jail.py
+        number = os.dup(number)
+        os.close(messages.WAIT_FD)
+    control = socket.socket(fileno=number)
     control.setblocking(True)
     message, _ = messages.receive(control)
     if message is None:
