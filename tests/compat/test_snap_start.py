@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -107,3 +108,54 @@ def test_a_hook_that_fails_after_a_restore_fails_the_invoke(
     answer = client.invoke(FunctionName="snap-hook", Qualifier=number)
     assert answer["FunctionError"] == "Unhandled"
     assert "not restored" in answer["Payload"].read().decode()
+
+
+SLOW = """
+import os, random, secrets, time, uuid
+from snapshot_restore_py import register_after_restore, register_before_snapshot
+
+began, spent = time.time(), time.process_time()
+while time.process_time() - spent < 0.5:
+    pass
+with open("/tmp/left", "w") as file:
+    file.write("by the init")
+events = ["init"]
+register_before_snapshot(events.append, "before")
+register_after_restore(events.append, "after")
+
+def handler(event, context):
+    time.sleep(event["sleep"])
+    print("handled by", os.environ["AWS_LAMBDA_LOG_STREAM_NAME"])
+    return {
+        "type": os.environ["AWS_LAMBDA_INITIALIZATION_TYPE"],
+        "began": began, "events": events, "stream": context.log_stream_name,
+        "tmp": open("/tmp/left").read(),
+        "drawn": [random.random(), secrets.token_hex(8), uuid.uuid4().hex, os.urandom(8).hex()],
+        "pids": [name for name in os.listdir("/proc") if name.isdigit()],
+    }
+"""
+
+
+def test_all_environments_of_a_version_have_one_init_in_common(
+    platform: Platform, runtime: str
+) -> None:
+    client = platform.client()
+    number = published(client, "snap-fork", SLOW, runtime)
+
+    def invoke(_: int) -> dict[str, Any]:
+        payload = json.dumps({"sleep": 1})
+        answer = client.invoke(FunctionName="snap-fork", Qualifier=number, Payload=payload)
+        assert "FunctionError" not in answer, answer["Payload"].read()
+        return dict(json.loads(answer["Payload"].read()))
+
+    with ThreadPoolExecutor(3) as pool:
+        answers = list(pool.map(invoke, range(3)))
+    assert len({answer["stream"] for answer in answers}) == 3, "each had an environment of its own"
+    assert len({answer["began"] for answer in answers}) == 1, "they share one init"
+    for answer in answers:
+        assert answer["type"] == "snap-start"
+        assert answer["events"] == ["init", "before", "after"]
+        assert answer["tmp"] == "by the init"
+        assert len(answer["pids"]) == 2, "its own and that of its sandbox's init"
+    for drawn in zip(*(answer["drawn"] for answer in answers), strict=True):
+        assert len(set(drawn)) == 3, drawn

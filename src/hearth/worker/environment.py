@@ -39,7 +39,7 @@ from hearth.worker.program import DurableApi, Launch, NewProgram, RunningProgram
 from hearth.worker.report import Failure
 from hearth.worker.run import Run
 from hearth.worker.runtime_api import RuntimeState
-from hearth.worker.sandboxes.contract import Sandbox
+from hearth.worker.sandboxes.contract import Forkable, Sandbox
 from hearth.worker.system_lines import lines_of
 
 __all__ = ["ExecutionEnvironment", "Launch", "LogSink"]
@@ -107,6 +107,14 @@ class ExecutionEnvironment:
     async def restore(self) -> None:
         """The end of start(), after take_snapshot()."""
         await self._init.restore()
+
+    async def become_template(self) -> str:
+        """After take_snapshot(): have others forked from it, and never use it itself. Returns why
+        that cannot be; then it waits as before. Raises SandboxFailed."""
+        sandbox, program = self._core.sandbox, self._core.program
+        if not isinstance(sandbox, Forkable) or program is None or not self._init.waits:
+            return "its sandbox or its runtime cannot be forked"
+        return await sandbox.become_template(program.api.let_fork)
 
     @property
     def is_waiting(self) -> bool:

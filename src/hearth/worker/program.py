@@ -75,6 +75,8 @@ class Launch:
     extensions: tuple[ExtensionProgram, ...] = ()
     segments: Callable[[bytes], None] | None = None
     """Who takes what the program tells the X-Ray daemon; None: there is none."""
+    is_fork: bool = False
+    """Of a template, which has run the init."""
 
 
 class ProgramEvents(RuntimeEvents, Protocol):

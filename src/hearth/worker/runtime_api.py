@@ -4,6 +4,7 @@
     RUNNING --response, streaming--> STREAMING --its end--> RESPONDED
     STARTED --init/error--> INIT_FAILED
     STARTED --restore/next--> RESTORE_READY --(restore)--> RESTORING --next--> READY
+    RESTORE_READY --(let_fork)--> RESTORE_READY, until it asks again or for ever
     RESTORING --restore/error--> RESTORE_FAILED                        (SnapStart only)
 
 One object per running program; it speaks HTTP through `base.http1` on the socket that listens
@@ -111,7 +112,7 @@ def _nobody(request: HttpRequest, responder: Responder) -> None:  # noqa: ARG001
 class RuntimeApi:
     """The handler of one program's Runtime API, and its state."""
 
-    __slots__ = ("_event", "_events", "_others", "_waiting", "state")
+    __slots__ = ("_event", "_events", "_is_restore_told", "_others", "_waiting", "state")
 
     def __init__(self, events: RuntimeEvents, others: Others = _nobody) -> None:
         """`others` answers what is none of the Runtime API's."""
@@ -120,6 +121,7 @@ class RuntimeApi:
         self._events = events
         self._waiting: Responder | None = None
         self._event: Event | None = None
+        self._is_restore_told = False
 
     def deliver(self, event: Event) -> None:
         """Hand the event to the runtime, which is READY: it waits in `next`."""
@@ -257,12 +259,25 @@ class RuntimeApi:
         assert self.state is RuntimeState.RESTORE_READY, self.state
         self.state = RuntimeState.RESTORING
         waiting, self._waiting = self._waiting, None
+        self._is_restore_told = waiting is not None
         if waiting is not None:
             waiting.send(200, JSON, b"")
+
+    def let_fork(self) -> None:
+        """The same, but it shall become a template. One that cannot asks for `restore/next` again,
+        and is RESTORE_READY all the time. Only our own clients know this answer."""
+        assert self.state is RuntimeState.RESTORE_READY, self.state
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting.send(202, JSON, b"")
 
     def _restore_next(self, request: HttpRequest, responder: Responder) -> None:
         if not self._events.runtime_may_wait():
             self._others(request, responder)
+            return
+        if self.state is RuntimeState.RESTORING and not self._is_restore_told:
+            self._is_restore_told = True
+            responder.send(200, JSON, b"")
             return
         if self.state not in {RuntimeState.STARTED, RuntimeState.RESTORE_READY}:
             self._refuse_transition(responder, "RestoreReady")

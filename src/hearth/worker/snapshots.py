@@ -1,17 +1,18 @@
-"""Which environments were initialised before anybody needed them? SnapStart's, one a version.
+"""Which environments were initialised before anybody needed them? SnapStart's.
 
     taken:    a version is published; its runtime has run the function's init and the hooks before a
-              snapshot, and waits in `restore/next`
-    adopted:  an environment is needed; the one that waits is *restored*: it runs the hooks after a
-              restore and asks for its first event. Another one is taken in its place.
+              snapshot, and waits in `restore/next`. If it can be forked it is the version's
+              *template* (templates.py), and forks of it wait; if not, it waits itself
+    adopted:  an environment is needed; one that waits is *restored*: it runs the hooks after a
+              restore and asks for its first event. Others are made in its place
 
-What waits is one environment and is used by one: nothing is copied, so random state, time and
-connections are its own. If none waits (a burst, a restart), the init is run then.
-See docs/decisions/0025-snapstart.md.
+If none waits (a burst), one is forked then; without a template (after a restart, or the version
+cannot be forked) the init is run then. See docs/decisions/0025-snapstart.md and 0030.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,6 +24,8 @@ from hearth.model.functions import FunctionVersion
 from hearth.model.ids import FunctionKey
 from hearth.worker.environment import ExecutionEnvironment
 from hearth.worker.sandboxes.contract import SandboxFailed
+from hearth.worker.template_policy import FORK_MB, TEMPLATES_MAX
+from hearth.worker.templates import Make, Templates, Version, version_of
 
 log = Log("worker")
 
@@ -31,18 +34,14 @@ WAITING_MAX: Final = 32
 WAITING_S_MAX: Final = 900.0
 
 REFILL_AFTER_S: Final = 0.25
-"""So that the init of the next one takes nothing from the invoke that used the last."""
-
-Version = tuple[FunctionKey, str, str]
-"""Key, instance and number, not the revision: that changes when the version settles."""
-
-Make = Callable[[FunctionVersion], Awaitable[ExecutionEnvironment]]
+"""So that the making of the next one takes nothing from the invoke that used the last."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
     environment: ExecutionEnvironment
     since_s: float
+    is_fork: bool
 
 
 class Snapshots:
@@ -52,15 +51,17 @@ class Snapshots:
         self._make = make
         self._clock = clock
         self._jobs = jobs
-        self._waiting: dict[Version, _Waiting] = {}  # in order, longest waiting first
+        self.templates = Templates(make, clock, jobs)
+        self._waiting: dict[Version, deque[_Waiting]] = {}
         self._at_work: set[Version] = set()
 
     @property
     def committed_mb(self) -> int:
-        return sum(w.environment.function.memory_mb for w in self._waiting.values())
+        own = sum(FORK_MB if w.is_fork else w.environment.function.memory_mb for w in self._all())
+        return own + self.templates.committed_mb
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return sum(map(len, self._waiting.values())) + len(self.templates)
 
     async def take(self, function: FunctionVersion) -> None:
         """Return when an environment of the version is initialised and waits.
@@ -68,73 +69,147 @@ class Snapshots:
         Raises InitFailed if its init fails, InvalidRuntime if this machine cannot run it,
         InternalFailure if the sandbox could not be made.
         """
-        version = _version_of(function)
         try:
-            environment = await self._make(function)
-            try:
-                await environment.take_snapshot()
-                _check_waits(environment)
-            except BaseException:
-                await environment.stop()
-                raise
+            if self.templates.why_not(function) or not await self._take_template(function):
+                await self._take_plain(function)
         except SandboxFailed as error:
             log.error("sandbox failed to start", function=function.arn, error=error)
             raise InternalFailure("The execution environment could not be started.") from error
-        before = self._waiting.pop(version, None)
-        self._waiting[version] = _Waiting(environment, self._clock.monotonic_s())
-        if before is not None:
-            await before.environment.stop()
-        while len(self._waiting) > WAITING_MAX:
-            await self._drop(next(iter(self._waiting)))
 
-    def adopt(self, function: FunctionVersion) -> ExecutionEnvironment | None:
-        """The one that waits, if it is still alive; it is the caller's from now on."""
-        waiting = self._waiting.pop(_version_of(function), None)
-        if waiting is None:
-            return None
-        if waiting.environment.is_waiting:
-            return waiting.environment
-        self._jobs.spawn(waiting.environment.stop(), name="stop-snapshot")
-        return None
+    async def _take_template(self, function: FunctionVersion) -> bool:
+        """False if something of ours went wrong. Raises InitFailed, SandboxFailed."""
+        environment = await self._initialised(function, is_template=True)
+        try:
+            is_template = await self.templates.try_to_add(environment)
+        except SandboxFailed as error:
+            log.warning("no template could be made", function=function.arn, error=error)
+            await environment.stop()
+            return False
+        except BaseException:
+            await environment.stop()
+            raise
+        if not is_template:
+            await self._let_wait(environment, is_fork=False)
+            return True
+        await self._drop(version_of(function))  # what was of the template before
+        fork = await self.templates.fork(environment.function)
+        if fork is None:
+            return False
+        await self._let_wait(fork, is_fork=True)
+        return True
+
+    async def _take_plain(self, function: FunctionVersion) -> None:
+        environment = await self._initialised(function, is_template=False)
+        await self._drop(version_of(function))
+        await self._let_wait(environment, is_fork=False)
+
+    async def _initialised(
+        self, function: FunctionVersion, *, is_template: bool
+    ) -> ExecutionEnvironment:
+        """Raises InitFailed, SandboxFailed."""
+        environment = await self._make(function, fork_of=None, is_template=is_template)
+        try:
+            await environment.take_snapshot()
+            _check_waits(environment)
+        except BaseException:
+            await environment.stop()
+            raise
+        return environment
+
+    async def adopt(self, function: FunctionVersion) -> ExecutionEnvironment | None:
+        """One that waits, or is forked now; it is the caller's from now on."""
+        self.templates.note_start(function)
+        waiting = self._waiting.get(version_of(function))
+        while waiting:
+            environment = waiting.popleft().environment
+            if environment.is_waiting:
+                return environment
+            self._jobs.spawn(environment.stop(), name="stop-snapshot")
+        return await self.templates.fork(function)
 
     def take_another(self, function: FunctionVersion) -> None:
         """In the background; what goes wrong is the next start's to tell."""
-        version = _version_of(function)
-        if version in self._at_work or version in self._waiting:
+        version = version_of(function)
+        if version in self._at_work or self._lacks(function) == 0:
             return
         self._at_work.add(version)
-        self._jobs.spawn(self._take_another(function, version), name="take-snapshot")
+        self._jobs.spawn(self._take_others(function, version), name="take-snapshot")
+
+    def resume(self, functions: Iterable[FunctionVersion]) -> None:
+        """After a start of Hearth: have templates again, one after another, of those versions that
+        were changed last."""
+        latest = sorted(functions, key=lambda f: f.last_modified, reverse=True)[:TEMPLATES_MAX]
+        if latest:
+            self._jobs.spawn(self._resume(latest), name="resume-snapshots")
+
+    def forget(self, key: FunctionKey, alive: Iterable[FunctionVersion]) -> None:
+        """What is of versions that have gone goes too."""
+        kept = {version_of(function) for function in alive}
+
+        def has_gone(version: Version) -> bool:
+            return version[0] == key and version not in kept
+
+        self.templates.drop(has_gone)
+        for version in [version for version in self._waiting if has_gone(version)]:
+            self._jobs.spawn(self._drop(version), name="drop-snapshot")
 
     async def end_idle(self) -> None:
         """End those that have waited too long. Called now and then."""
+        self.templates.look()
         since_s = self._clock.monotonic_s() - WAITING_S_MAX
-        for version in [c for c, w in self._waiting.items() if w.since_s < since_s]:
-            await self._drop(version)
+        for waiting in list(self._waiting.values()):
+            while waiting and waiting[0].since_s < since_s:
+                await waiting.popleft().environment.stop()
 
-    async def stop_all(self) -> None:
+    async def stop_waiting(self) -> None:
         for version in list(self._waiting):
             await self._drop(version)
 
-    async def _take_another(self, function: FunctionVersion, version: Version) -> None:
+    async def _resume(self, functions: list[FunctionVersion]) -> None:
+        for function in functions:
+            version = version_of(function)
+            if version not in self._at_work and self._lacks(function):
+                self._at_work.add(version)
+                await self._take_others(function, version)
+
+    def _lacks(self, function: FunctionVersion) -> int:
+        waiting = len(self._waiting.get(version_of(function), ()))
+        return max(0, max(1, self.templates.forks_wanted(function)) - waiting)
+
+    async def _take_others(self, function: FunctionVersion, version: Version) -> None:
         try:
             await asyncio.sleep(REFILL_AFTER_S)
-            await self.take(function)
+            while self.templates.has(function) and self._lacks(function):
+                fork = await self.templates.fork(function)
+                if fork is None:
+                    break
+                await self._let_wait(fork, is_fork=True)
+            if self._lacks(function):
+                await self.take(function)
         except ServiceError as error:
             log.warning("no environment waits", function=function.arn, error=error)
         finally:
             self._at_work.discard(version)
 
+    async def _let_wait(self, environment: ExecutionEnvironment, *, is_fork: bool) -> None:
+        since_s = self._clock.monotonic_s()
+        version = version_of(environment.function)
+        waiting = self._waiting.setdefault(version, deque())
+        waiting.append(_Waiting(environment, since_s, is_fork))
+        while sum(map(len, self._waiting.values())) > WAITING_MAX:
+            oldest = min((w for w in self._waiting.values() if w), key=lambda w: w[0].since_s)
+            await oldest.popleft().environment.stop()
+
     async def _drop(self, version: Version) -> None:
-        waiting = self._waiting.pop(version, None)
-        if waiting is not None:
-            await waiting.environment.stop()
+        waiting = self._waiting.pop(version, deque())
+        while waiting:
+            await waiting.popleft().environment.stop()
+
+    def _all(self) -> list[_Waiting]:
+        return [one for waiting in self._waiting.values() for one in waiting]
 
 
 def _check_waits(environment: ExecutionEnvironment) -> None:
     """Raises InitFailed."""
     if not environment.is_waiting:
         raise InitFailed("The function's initialisation failed.")
-
-
-def _version_of(function: FunctionVersion) -> Version:
-    return function.key, function.instance_id, function.version

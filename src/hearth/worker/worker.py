@@ -28,6 +28,7 @@ from hearth.worker.lifecycle import State
 from hearth.worker.program import DurableApi
 from hearth.worker.report import Failure
 from hearth.worker.sandboxes.contract import (
+    Forkable,
     Mount,
     Program,
     Sandbox,
@@ -156,7 +157,7 @@ class Worker:
         """An environment whose init is over, unless it only waits to be restored."""
         if function.has_snapshot and function.initialization is Initialization.ON_DEMAND:
             function = replace(function, initialization=Initialization.SNAP_START)
-            waiting = self.snapshots.adopt(function)
+            waiting = await self.snapshots.adopt(function)
             if waiting is not None:
                 return waiting
         environment = await self._make(sandbox, function)
@@ -167,11 +168,22 @@ class Worker:
             raise
         return environment
 
-    async def _snapshot(self, function: FunctionVersion) -> ExecutionEnvironment:
+    async def _snapshot(
+        self, function: FunctionVersion, *, fork_of: Forkable | None, is_template: bool
+    ) -> ExecutionEnvironment:
+        """See templates.Make."""
         function = replace(function, initialization=Initialization.SNAP_START)
-        return await self._make(SandboxId(secrets.token_hex(8)), function)
+        sandbox = SandboxId(secrets.token_hex(8))
+        return await self._make(sandbox, function, fork_of=fork_of, is_template=is_template)
 
-    async def _make(self, sandbox: SandboxId, function: FunctionVersion) -> ExecutionEnvironment:
+    async def _make(
+        self,
+        sandbox: SandboxId,
+        function: FunctionVersion,
+        *,
+        fork_of: Forkable | None = None,
+        is_template: bool = False,
+    ) -> ExecutionEnvironment:
         marks = StartMarks(self._clock.monotonic_s())
         code = await self._code.prepare(function.code.sha256, function.runtime)
         layers = await self._layers(function)
@@ -192,6 +204,8 @@ class Worker:
             kind=kind,
             network=asked.network or self._network,
             tier=asked.tier,
+            is_template=is_template,
+            fork_of=fork_of,
         )
         marks.prepared_s = self._clock.monotonic_s()
         made = await self._backend.create(spec)
@@ -201,9 +215,11 @@ class Worker:
             launch = Launch(program=None, refusal=refusal)
         else:
             trees = Trees(code, _laid(layers))
-            program = replace(_program(made, function, plan, trees, stream), zygote=kind)
+            program = _program(made, function, plan, trees, stream)
+            program = replace(program, zygote=kind, is_template=is_template)
             environment = extension_variables(function, program.environment)
-            launch = Launch(program=program, init_line=plan.init_line)
+            is_fork = fork_of is not None
+            launch = Launch(program=program, init_line=plan.init_line, is_fork=is_fork)
             if function.is_traced and self.segments is not None:
                 launch = replace(launch, segments=partial(self.segments, function))
             if trees.opt is not None:  # else there can be none, and a thread is dear
@@ -253,7 +269,7 @@ class Worker:
 
     async def stop_all(self) -> None:
         """All at once: each may take two seconds, if it has extensions that do."""
-        await self.snapshots.stop_all()
+        await self.snapshots.stop_waiting()
         sandboxes = list(self._environments)
         ends = await asyncio.gather(
             *(self.stop_sandbox(sandbox) for sandbox in sandboxes), return_exceptions=True
@@ -261,6 +277,7 @@ class Worker:
         for sandbox, end in zip(sandboxes, ends, strict=True):
             if end is not None:
                 log.error("sandbox not stopped", sandbox=sandbox, error=end)
+        await self.snapshots.templates.stop_all()
 
     def flush_logs(self) -> None:
         """Hand on the lines of invokes that run long without printing. Called now and then."""

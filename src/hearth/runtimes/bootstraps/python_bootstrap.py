@@ -18,6 +18,10 @@ _READ_AT_IMPORT = ("AWS_LAMBDA_LOG_FORMAT", "AWS_LAMBDA_LOG_LEVEL")
 
 _LOG_FD = 62  # as in AWS's environments
 
+template = None
+"""Set by a process that loads us, in a fork which may be forked again: `serve()` is called when its
+init is over, and returns in each of its own forks, or because it cannot be forked."""
+
 
 def preload() -> None:
     """Load what every function needs, and run once through an invoke: what the interpreter
@@ -87,7 +91,17 @@ def main() -> None:
     # One log event for a record of several lines, in the order of what is printed to stderr.
     os.environ["_LAMBDA_TELEMETRY_LOG_FD"] = str(os.dup2(2, _LOG_FD, inheritable=False))
     client = LambdaRuntimeClient(os.environ["AWS_LAMBDA_RUNTIME_API"], False)
+    client.restore_next = _wait_to_be_restored
     bootstrap.run(os.environ["_HANDLER"], client)
+
+
+def _wait_to_be_restored() -> None:
+    import runtime_client
+
+    while not runtime_client.restore_next():
+        serve = getattr(template, "serve", None)
+        if serve is not None:
+            serve()
 
 
 def _make_builtins() -> None:

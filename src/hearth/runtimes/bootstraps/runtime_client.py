@@ -117,6 +117,19 @@ def next() -> tuple[str, dict[str, str | int]]:  # noqa: A001 - AWS's name
     return body.decode(), headers
 
 
+def restore_next() -> bool:
+    """SnapStart: wait until the environment is restored. False: it shall become one that others
+    are forked from, if it can."""
+    request = b"GET /2018-06-01/runtime/restore/next HTTP/1.1\r\nHost: runtime\r\n\r\n"
+    status, _ = _connection.exchange(request)
+    if status == 202:
+        _connection.close()  # no fork may have it
+        return False
+    if status != 200:
+        raise RuntimeError("Failed to wait for the restore")
+    return True
+
+
 def post_invocation_result(
     invoke_id: str, payload: bytes, content_type: str, _invocation_id: str | None = None
 ) -> None:

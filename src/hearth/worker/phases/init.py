@@ -50,7 +50,7 @@ class InitPhase:
     async def first(self) -> None:
         """The Init phase. Raises SandboxFailed if the sandbox itself could not be started."""
         core = self._core
-        if core.launch.init_line:
+        if core.launch.init_line and not core.launch.is_fork:
             core.journal.note(core.lines.init_start(core.launch.init_line))
         core.sandbox.limit_cpu(None)  # Lambda gives init all the CPU it wants
         began_s = core.clock.monotonic_s()

@@ -127,9 +127,11 @@ class BubblewrapBackend:
     async def create(self, spec: SandboxSpec) -> BubblewrapSandbox:
         launcher = await self._launched()
         link = await self.nat.take() if spec.network is Network.NAT else None
-        uid = self._uids.take() if self._uids else None
+        template = spec.fork_of
+        assert template is None or isinstance(template, BubblewrapSandbox)
+        uid = self._take_uid(template)
         box = next(self._boxes)
-        give_back = self._give_back(uid, link)
+        give_back = self._give_back(None if template else uid, link)
         try:
             order = CreateOrder(box=box, tmp_bytes=spec.tmp_mb * MB, uid=uid)
             tmp = (await launcher.ask(messages.CREATE, order)).fds[0]
@@ -151,11 +153,12 @@ class BubblewrapBackend:
             cell=cell,
             launcher=launcher,
             watch=self._watch,
+            template=template,
             fork_from=self.fork_from,
             nat=link,
             runtime=self._runtime,
             root_uid=self._root_uid(uid),
-            on_destroyed=self._forget(box, give_back),
+            on_destroyed=self._forget(box, give_back, template),
         )
         self._sandboxes[box] = sandbox = BubblewrapSandbox(spec, resources)
         return sandbox
@@ -251,10 +254,22 @@ class BubblewrapBackend:
 
     def _zygote_gone(self, number: int) -> None: ...
 
-    def _forget(self, box: int, give_back: Callable[[], None]) -> Callable[[], None]:
+    def _take_uid(self, template: BubblewrapSandbox | None) -> int | None:
+        """What a template forks has its uid, for it may have no other."""
+        if template is not None:
+            return template.uid
+        return self._uids.take() if self._uids else None
+
+    def _forget(
+        self, box: int, give_back: Callable[[], None], template: BubblewrapSandbox | None
+    ) -> Callable[[], None]:
+        is_gone = template.has_fork() if template is not None else None
+
         def forget() -> None:
             del self._sandboxes[box]
             give_back()
+            if is_gone is not None:
+                is_gone()
 
         return forget
 

@@ -9,8 +9,8 @@ import os
 import resource
 import signal
 import socket
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Final
 
 from hearth.base.log import Log
@@ -55,6 +55,8 @@ from hearth.worker.sandboxes.slirp import Slirp
 
 log = Log("sandboxes")
 
+FORK_S: Final = 15.0
+"""For one fork of a template. What it does is in the hands of a function's code."""
 _KILLED: Final = Exit(ExitKind.SIGNALED, signal.SIGKILL)
 _SIGNAL_CODES: Final = range(128 + 1, 128 + 65)  # how bubblewrap tells of a signal, as shells do
 _MEMLOCK_BYTES: Final = 64 << 10  # Lambda's
@@ -74,6 +76,8 @@ class Resources:
     cell: Cell
     launcher: Launcher
     watch: MemoryWatch
+    template: "BubblewrapSandbox | None"
+    """Whose program forks the first one here."""
     fork_from: Callable[[Program, SandboxSpec], tuple[int, Program] | None]
     """A zygote's number, and the program less what that has already; None: it is executed."""
     nat: Link | Slirp | None
@@ -104,6 +108,13 @@ class BubblewrapSandbox:
         self._own = resources
         self._host_api = HostApi() if spec.network is Network.HOST else None
         self._stem: _Stem | None = None
+        self._template = resources.template
+        self._environment: Mapping[str, str] = {}
+        """Of the program that was started last."""
+        self._is_forked_from_zygote = False
+        self._forks = 0
+        self._no_forks = asyncio.Event()
+        self._no_forks.set()
         self._has_other_tmp = False
         """Than that with which it was made."""
         self._cpu_mb: int | None = None
@@ -132,9 +143,14 @@ class BubblewrapSandbox:
         if self._is_destroyed or (self._is_running() and stem is None):
             raise SandboxFailed("the sandbox is destroyed, or runs a program already")
         check(program)
+        template, self._template = self._template, None
+        if template is not None:
+            return await self._fork(program, template)
+        self._environment = program.environment
         if stem is not None and await self._bind(program, stem):
             return stem.channels
         fork = self._own.fork_from(program, self._spec)
+        self._is_forked_from_zygote = fork is not None
         if fork is not None:
             number, rest = fork
             kills = self._kills
@@ -144,6 +160,7 @@ class BubblewrapSandbox:
                 if kills != self._kills or not self._own.launcher.is_alive:
                     raise
                 log.warning("not forked, but executed", sandbox=self.id, error=error)
+                self._is_forked_from_zygote = False
         return await self._start(self._order(program, None))
 
     async def launch_stem(self, zygote: int | None, kind: ZygoteKind) -> None:
@@ -210,6 +227,66 @@ class BubblewrapSandbox:
             tmp_bytes=self._tmp_bytes(),
             rlimits=list(map(list, self._own.cell.entry.rlimits)),
         )
+
+    async def _fork(self, program: Program, template: "BubblewrapSandbox") -> Channels:
+        """Raises SandboxFailed."""
+        mounts = own_mounts(program)
+        if mounts is None:
+            raise SandboxFailed("it cannot be forked: it was not made for that")
+        has = template.environment
+        own = {n: v for n, v in program.environment.items() if has.get(n) != v}
+        rest = replace(program, mounts=mounts, environment=own, is_template=False)
+        try:
+            async with asyncio.timeout(FORK_S):
+                return await self._start(self._order(rest, -template.box))
+        except TimeoutError:
+            await self._kill()
+            raise SandboxFailed(f"it was not forked within {FORK_S:.0f} s") from None
+
+    # -- of a template ---------------------------------------------------------------------------
+
+    @property
+    def box(self) -> int:
+        return self._own.box
+
+    @property
+    def uid(self) -> int | None:
+        return self._own.uid
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        return self._environment
+
+    async def become_template(self, let_go: Callable[[], None]) -> str:
+        """See contract.Forkable."""
+        if not self._is_running():
+            raise SandboxFailed("nothing runs in the sandbox")
+        if not self._is_forked_from_zygote:
+            return "its interpreter was executed, and not forked"
+        let_go()
+        try:
+            async with asyncio.timeout(FORK_S):
+                order = BoxOrder(box=self._own.box)
+                answer = await self._own.launcher.ask(messages.TEMPLATE, order)
+        except TimeoutError:
+            raise SandboxFailed(f"it did not say within {FORK_S:.0f} s whether it can") from None
+        return str(answer.content["why_not"])
+
+    async def leave(self) -> None:
+        """See contract.Forkable."""
+        await self._tell(messages.LEAVE)
+        await self._no_forks.wait()
+
+    def has_fork(self) -> Callable[[], None]:
+        """Until what is returned is called."""
+        self._forks += 1
+        self._no_forks.clear()
+        return self._fork_is_gone
+
+    def _fork_is_gone(self) -> None:
+        self._forks -= 1
+        if self._forks == 0:
+            self._no_forks.set()
 
     async def try_fork(self, zygote: int, program: Program) -> None:
         """Fork it, and wait for its end. Raises SandboxFailed if it could not be, or failed."""
@@ -414,6 +491,7 @@ class BubblewrapSandbox:
             root_uid=self._own.root_uid,
             tmp_bytes=self._tmp_bytes(),
             is_stem=is_stem,
+            is_template=program.is_template and zygote is not None,
         )
 
     def _tmp_bytes(self) -> int | None:

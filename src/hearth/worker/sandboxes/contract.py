@@ -14,11 +14,11 @@ passes tests/contract/test_sandboxes.py. `create` may hand out one that was laun
 """
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 from hearth.model.ids import SandboxId
 from hearth.model.isolation import Network, Tier
@@ -43,6 +43,10 @@ class SandboxSpec:
     files_max: int = FILES_MAX
     kind: "ZygoteKind | None" = None
     """What is to run in it, if that is known: a backend may have one prepared for such."""
+    is_template: bool = False
+    """Its program may be a template."""
+    fork_of: "Forkable | None" = None
+    """Its first program is a fork of the one that runs there, a template."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +97,8 @@ class Program:
     mounts: tuple[Mount, ...]
     zygote: ZygoteKind | None = None
     """What it may be forked from, by a backend that has such; the others execute it."""
+    is_template: bool = False
+    """When it waits to be restored, it may be forked itself; see Forkable."""
 
 
 def own_mounts(program: Program) -> tuple[Mount, ...] | None:
@@ -214,6 +220,26 @@ class Sandbox(Protocol):
     def usage(self) -> Usage: ...
 
     def reset_peak(self) -> None: ...
+
+
+@runtime_checkable
+class Forkable(Protocol):
+    """A sandbox whose program may become a *template*: one that others are forked from.
+
+    Others are made by create() with this one as `fork_of`, and start(). They are of the same
+    function version, and each is isolated from the others and from this one as any two sandboxes
+    are, but that they have the same uid.
+    """
+
+    async def become_template(self, let_go: Callable[[], None]) -> str:
+        """`let_go` is called when its program, which is_template and waits, may stop waiting to
+        find out whether it can be forked. Returns why it cannot, or nothing. Then it waits again.
+        Raises SandboxFailed."""
+        ...
+
+    async def leave(self) -> None:
+        """It forks no more; returns when none of its forks is left."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

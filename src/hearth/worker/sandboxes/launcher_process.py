@@ -110,6 +110,8 @@ class Launcher:
             messages.RETIRE: self._zygotes.retire,
             messages.BIND: self._bind,
             messages.WAIT: self._waits.wait,
+            messages.TEMPLATE: self._zygotes.become_template,
+            messages.LEAVE: self._zygotes.leave,
         }
 
     def open(self, order: OpenOrder) -> None:
@@ -203,6 +205,7 @@ class Launcher:
         first = program.inner if program else self._zygotes.first_of(box)
         children = children_of(first) if first else {}
         pid = min(children) if children else self._containers.program_of(box)
+        pid = self._zygotes.program_of(box) or pid
         if pid is not None:
             os.kill(pid, signal.SIGTERM)
         self._answer(number, {"answer": {}})

@@ -18,14 +18,22 @@ import os
 import selectors
 import signal
 import socket
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hearth.worker.sandboxes import linux, messages, wire
 from hearth.worker.sandboxes.launcher_binds import Binder, detached
+from hearth.worker.sandboxes.launcher_births import Born, Zygote, hosts_pid
+from hearth.worker.sandboxes.launcher_seen import open_tasks
+from hearth.worker.sandboxes.launcher_templates import (
+    Template,
+    Templates,
+    pid_namespace,
+    user_namespace,
+)
 from hearth.worker.sandboxes.messages import (
     BindOrder,
+    BoxOrder,
     ExitEvent,
     RetireOrder,
     StartOrder,
@@ -33,40 +41,6 @@ from hearth.worker.sandboxes.messages import (
 )
 from hearth.worker.sandboxes.stage import BOXES, HOST, SECCOMP, Stage, host_directory, shown
 from hearth.worker.sandboxes.zygote_root import Parts, fork_zygote
-
-
-@dataclass(slots=True, kw_only=True)
-class Zygote:
-    order: ZygoteOrder
-    number: int | None
-    """The order's id, until it is answered."""
-    pid: int
-    """0 once it has been reaped."""
-    control: socket.socket
-    forking: "dict[int, Born]" = field(default_factory=dict)
-    """Whose pid it has not told yet, by their orders' ids."""
-    is_retired: bool = False
-
-
-@dataclass(slots=True, kw_only=True)
-class Born:
-    """A run of a program in a sandbox that a zygote forked."""
-
-    order: StartOrder
-    number: int
-    status: socket.socket
-    fds: list[int] = field(default_factory=list)
-    """What init gets with its order."""
-    pid: int | None = None
-    hosts_pid: int = 0
-    ended: int | None = None
-    """Init's wait status."""
-    said: dict[str, Any] | None = None
-    """What init told of the program's end."""
-    is_killed: bool = False
-    waiting: list[int] = field(default_factory=list)
-    namespace: int | None = None
-    """The mount namespace of a stem that is not bound yet."""
 
 
 class Zygotes:
@@ -86,6 +60,7 @@ class Zygotes:
         self._binder = Binder()
         self._zygotes: dict[int, Zygote] = {}
         self._born: dict[int, Born] = {}
+        self._templates = Templates(selector, self._send, self._make_nurse, self._start_next)
         self._strays: dict[int, int] = {}
         """Ends of processes whose zygote has not told their pid yet."""
 
@@ -96,6 +71,11 @@ class Zygotes:
         """The pid of that sandbox's init."""
         born = self._born.get(box)
         return None if born is None or born.ended is not None else born.pid
+
+    def program_of(self, box: int) -> int | None:
+        """Where that is no child of init's."""
+        born = self._born.get(box)
+        return None if born is None or born.ended is not None else born.program
 
     # -- zygotes ---------------------------------------------------------------------------------
 
@@ -121,7 +101,7 @@ class Zygotes:
         finally:
             theirs.close()
             _close(*trees, sources)
-        zygote = Zygote(order=order, number=number, pid=pid, control=ours)
+        zygote = Zygote(key=order.zygote, order=order, number=number, pid=pid, control=ours)
         self._zygotes[order.zygote] = zygote
         self._selector.register(ours, selectors.EVENT_READ, lambda: self._hear(zygote))
 
@@ -146,6 +126,8 @@ class Zygotes:
             self._map_uids(zygote)
         elif "id" in message:
             self._forked(zygote, message)
+        elif "nurse" in message:
+            self._nurse_is_born(message)
         elif zygote.number is not None:
             number, zygote.number = zygote.number, None
             said = {"error": message["error"]} if "error" in message else {"answer": message}
@@ -160,6 +142,7 @@ class Zygotes:
                 text = f"{start} {start} {count}"
                 Path(f"/proc/{zygote.pid}/{name}").write_text(text, encoding="ascii")
             wire.send(zygote.control, {"mapped": True})
+            assert zygote.order is not None
             wire.send(zygote.control, self._configuration(zygote.order))
         except OSError as error:
             self._refuse(zygote, str(error))
@@ -184,47 +167,77 @@ class Zygotes:
         """It has ended, or closed its socket, which it only does then."""
         self._selector.unregister(zygote.control)
         zygote.control.close()
-        del self._zygotes[zygote.order.zygote]
+        del self._zygotes[zygote.key]
         if zygote.number is not None:
             self._answer(zygote.number, {"error": "the zygote ended while it started"})
         for born in list(zygote.forking.values()):
             self._fail(born, "the zygote ended")
-        messages.send(self._control, {"event": messages.ZYGOTE_GONE, "zygote": zygote.order.zygote})
+        if zygote.key < 0:
+            self._templates.nurse_is_lost(-zygote.key)
+            return
+        self._templates.zygote_is_lost(zygote.key)
+        messages.send(self._control, {"event": messages.ZYGOTE_GONE, "zygote": zygote.key})
 
     # -- what they fork --------------------------------------------------------------------------
 
     def start(self, number: int, order: StartOrder) -> None:
         """Raises OSError."""
+        status, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        born = Born(order=order, number=number, status=status, theirs=theirs)
+        self._born[order.box] = born
+        self._selector.register(status, selectors.EVENT_READ, lambda: self._listen(born))
+        try:
+            self._begin(born)
+        except OSError:
+            self._forget(born)
+            raise
+
+    def _begin(self, born: Born) -> None:
+        """Raises OSError."""
+        order = born.order
         assert order.zygote is not None
+        if born.is_nest and self._templates.must_wait(self._template_of(born), born):
+            return
         zygote = self._zygotes.get(order.zygote)
         if zygote is None or zygote.number is not None or zygote.is_retired:
             raise OSError(0, "there is no such zygote")
-        status, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        born = Born(order=order, number=number, status=status)
-        for_zygote = [theirs.detach()]
+        for_zygote = [born.theirs.detach()]
         try:
-            self._gather(order, born.fds)
+            self._gather(born)
             if order.cgroup_directory is not None:
                 directory = HOST + order.cgroup_directory
                 for_zygote.append(os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
-            wire.send(zygote.control, {"id": number}, tuple(for_zygote))
-        except OSError:
-            status.close()
-            _close(*born.fds)
-            raise
+            wire.send(zygote.control, {"id": born.number}, tuple(for_zygote))
         finally:
             _close(*for_zygote)
-        self._born[order.box] = zygote.forking[number] = born
-        self._selector.register(status, selectors.EVENT_READ, lambda: self._listen(born))
+        zygote.forking[born.number] = born
 
-    def _gather(self, order: StartOrder, fds: list[int]) -> None:
-        """Appends to `fds`, which the caller closes, in the order of zygote_child.Order."""
+    def _start_next(self, box: int) -> None:
+        """Its turn has come to be forked from its template."""
+        born = self._born[box]
+        try:
+            self._begin(born)
+        except OSError as error:
+            self._fail(born, str(error))
+
+    def _gather(self, born: Born) -> None:
+        """What init gets, in the order of zygote_child.Order or zygote_nest.Order."""
+        order, fds = born.order, born.fds
+        if born.is_nest:
+            fds.append(user_namespace(self._template_of(born)))
         fds.append(linux.open_tree(f"{BOXES}/{order.box}"))
+        if order.is_template:
+            fds.append(self._templates.add(born))
         fds.extend(detached(shown(mount)) for mount in order.mounts)
-        tasks = list(order.cgroup_tasks)
-        if order.cgroup_directory is not None:
-            tasks.append(f"{order.cgroup_directory}/cgroup.procs")
-        fds.extend(os.open(HOST + path, os.O_WRONLY | os.O_CLOEXEC) for path in tasks)
+        fds.extend(open_tasks(order))
+
+    def _template_of(self, born: Born) -> Template:
+        """Raises OSError."""
+        assert born.order.zygote is not None
+        template = self._templates.get(-born.order.zygote)
+        if template is None:
+            raise OSError(0, "there is no such template")
+        return template
 
     def bind(self, number: int, content: dict[str, Any]) -> None:
         """Tell a stem what it is for. Raises OSError."""
@@ -242,6 +255,8 @@ class Zygotes:
         born.is_killed = True
         if born.pid is not None and born.ended is None:
             os.kill(born.pid, signal.SIGKILL)  # ours and not reaped: no other can have its pid
+        elif born.theirs.fileno() >= 0:  # nobody has been asked to fork it
+            self._fail(born, "it was killed before it started")
 
     def _forked(self, zygote: Zygote, message: dict[str, Any]) -> None:
         born = zygote.forking.pop(message["id"])
@@ -249,6 +264,7 @@ class Zygotes:
             self._fail(born, message["error"])
             return
         born.pid = message["pid"]
+        born.builder = born.pid if born.is_nest else None
         if born.pid in self._strays:
             born.ended = self._strays.pop(born.pid)
             self._finish(born)
@@ -281,14 +297,40 @@ class Zygotes:
             if message is None:
                 self._selector.unregister(born.status)
                 born.status.close()
-            elif "answer" in message:
-                if born.order.is_stem:
-                    born.namespace = fds.pop(0)
-                self._answer_start(born, fds)
-            elif "error" in message:
-                self._answer(born.number, {"error": message["error"]})
             else:
-                born.said = message
+                self._take_in(born, message, fds)
+
+    def _take_in(self, born: Born, message: dict[str, Any], fds: list[int]) -> None:
+        if "answer" in message:
+            if born.is_nest:
+                self._nest_is_made(born, message["door"], fds)
+                return
+            if born.order.is_stem:
+                born.namespace = fds.pop(0)
+            self._answer_start(born, fds)
+        elif "error" in message:
+            self._answer(born.number, {"error": message["error"]})
+        elif "init" in message:
+            born.pid = message["init"]
+        elif "child" in message:
+            self._templates.child_ended(born.order.box, message["child"], message["ended"])
+        else:
+            born.said = message
+            if born.order.is_template:
+                self._end_nurse(born.order.box)
+                self._templates.program_ended(born.order.box)
+
+    def _nest_is_made(self, born: Born, door: int, fds: list[int]) -> None:
+        try:
+            self._templates.nest_is_made(self._template_of(born), born, door, fds)
+        except OSError as error:
+            self._give_up(born, error)
+
+    def _give_up(self, born: Born, error: OSError) -> None:
+        """Some process came of it, but no program."""
+        self._answer(born.number, {"error": str(error)})
+        if born.pid is not None and born.ended is None:
+            os.kill(born.pid, signal.SIGKILL)
 
     def _answer_start(self, born: Born, fds: list[int]) -> None:
         try:
@@ -306,6 +348,7 @@ class Zygotes:
 
     def _forget(self, born: Born) -> None:
         del self._born[born.order.box]
+        born.theirs.close()
         _close(*born.fds)
         born.fds = []
         if born.namespace is not None:
@@ -313,12 +356,65 @@ class Zygotes:
         if born.status.fileno() >= 0:
             self._selector.unregister(born.status)
             born.status.close()
+        if born.is_nest:
+            self._templates.nest_is_gone(born)
+        if born.order.is_template:
+            self._templates.remove(born.order.box)
+            self._end_nurse(born.order.box)
+
+    # -- templates; see launcher_templates.py ------------------------------------------------------
+
+    def become_template(self, number: int, content: dict[str, Any]) -> None:
+        """Raises OSError."""
+        self._templates.ask(number, BoxOrder(**content).box)
+
+    def leave(self, number: int, content: dict[str, Any]) -> None:
+        self._templates.leave(BoxOrder(**content).box)
+        self._answer(number, {"answer": {}})
+
+    def _make_nurse(self, template: Template) -> None:
+        """Raises OSError."""
+        assert template.born.order.zygote is not None
+        zygote = self._zygotes.get(template.born.order.zygote)
+        if zygote is None or zygote.is_retired:
+            raise OSError(0, "its zygote has ended")
+        namespace = pid_namespace(template)
+        template.nurse, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            wire.send(zygote.control, {"nurse": template.box}, (theirs.fileno(), namespace))
+        finally:
+            theirs.close()
+            _close(namespace)
+
+    def _nurse_is_born(self, message: dict[str, Any]) -> None:
+        box = message["nurse"]
+        template = self._templates.get(box)
+        if "error" not in message and template is not None and template.nurse is not None:
+            nurse = Zygote(
+                key=-box, order=None, number=None, pid=message["pid"], control=template.nurse
+            )
+            self._zygotes[nurse.key] = nurse
+            self._selector.register(nurse.control, selectors.EVENT_READ, lambda: self._hear(nurse))
+        self._templates.nurse_is_born(box, message.get("error"))
+
+    def _end_nurse(self, box: int) -> None:
+        nurse = self._zygotes.get(-box)
+        if nurse is not None and not nurse.is_retired:
+            nurse.is_retired = True
+            nurse.control.shutdown(socket.SHUT_WR)
 
     # -- ends ------------------------------------------------------------------------------------
 
     def reaped(self, pid: int, status: int) -> bool:
         """Whether the process was one of ours."""
-        for born in self._born.values():
+        for born in list(self._born.values()):
+            if born.builder == pid:
+                if born.pid == pid:
+                    self._listen(born)  # it may have told who is init now
+                born.builder = None
+                if born.pid != pid:
+                    self._builder_ended(born)
+                    return True
             if born.pid == pid:
                 born.ended = status
                 self._finish(born)
@@ -328,6 +424,12 @@ class Zygotes:
                 zygote.pid = 0  # its socket tells the rest
                 return True
         return False
+
+    def _builder_ended(self, born: Born) -> None:
+        try:
+            self._templates.builder_ended(self._template_of(born))
+        except OSError as error:
+            self._give_up(born, error)
 
     def reaped_unknown(self, pid: int, status: int) -> None:
         """Nobody's, so far."""
@@ -358,17 +460,10 @@ class Zygotes:
             self._answer(number, {"answer": {}})
 
     def _answer(self, number: int, content: dict[str, Any]) -> None:
-        messages.send(self._control, {"id": number, **content})
+        self._send({"id": number, **content}, ())
 
-
-def hosts_pid(pid: int) -> int:
-    """What the host calls our child. Raises OSError."""
-    fd = os.pidfd_open(pid)
-    try:
-        text = Path(f"{HOST}/proc/self/fdinfo/{fd}").read_text(encoding="ascii")
-    finally:
-        os.close(fd)
-    return next(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pid:"))
+    def _send(self, message: dict[str, Any], fds: tuple[int, ...]) -> None:
+        messages.send(self._control, message, fds)
 
 
 def _for_init(order: StartOrder) -> dict[str, Any]:
@@ -379,6 +474,7 @@ def _for_init(order: StartOrder) -> dict[str, Any]:
         "mounts": [mount[1] for mount in order.mounts],
         "uid": order.uid,
         "is_stem": order.is_stem,
+        "is_template": order.is_template,
         "rlimits": order.rlimits,
         "processes_in_namespace": order.processes_in_namespace,
     }

@@ -26,6 +26,8 @@ ZYGOTE: Final = "zygote"
 RETIRE: Final = "retire"
 BIND: Final = "bind"
 WAIT: Final = "wait"
+TEMPLATE: Final = "template"
+LEAVE: Final = "leave"
 
 WAIT_FD: Final = 60
 WAIT_ARGUMENT: Final = f"--wait={WAIT_FD}"
@@ -99,7 +101,9 @@ class StartOrder:
     slirp: dict[str, str] | None = None
     """Another one; see slirp.Slirp."""
     zygote: int | None = None
-    """Not None: forked from the zygote of this number. `mounts` are then those that it lacks."""
+    """Not None: forked from the zygote of this number. `mounts` are then those that it lacks.
+    Less than 0: from the program in the box of that number, which is a template; `environment` is
+    then what is not as it has it."""
     runtime: str | None = None
     """Not None: a container of the OCI runtime of this name."""
     root_uid: int | None = None
@@ -110,6 +114,8 @@ class StartOrder:
     """Answered when the sandbox is complete and its program waits; BIND tells what it is for. Then
     `argv`, `environment`, `working_directory` and `mounts` say nothing, unless there is no zygote:
     then they are of the program that waits, and WAIT is answered when it does."""
+    is_template: bool = False
+    """It may become a template; see launcher_templates.py."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,7 +154,7 @@ class RetireOrder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BoxOrder:
-    """TERMINATE, KILL and DESTROY."""
+    """TERMINATE, KILL, DESTROY, WAIT, TEMPLATE and LEAVE."""
 
     box: int
 

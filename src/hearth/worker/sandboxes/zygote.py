@@ -115,7 +115,13 @@ class ZygoteBackend(BubblewrapBackend):
 
     async def create(self, spec: SandboxSpec) -> BubblewrapSandbox:
         """A stem, if there is one for it."""
-        if spec.kind is not None and spec == replace(_STEM, **_differs(spec)):
+        if spec.is_template and spec.kind is not None:
+            await self._zygotes.prepare(spec.kind)  # what is executed could not be forked later
+        elif (
+            spec.kind is not None
+            and spec.fork_of is None
+            and spec == replace(_STEM, **_differs(spec))
+        ):
             stem = self._stems.take(spec.kind)
             if stem is not None:
                 stem.adopt(spec)

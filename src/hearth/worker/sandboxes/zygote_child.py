@@ -23,16 +23,23 @@ import os
 import signal
 import socket
 import sys
-import threading
 import time
 from types import ModuleType
 from typing import Any, Callable, Final, NamedTuple, NoReturn, Sequence  # noqa: UP035 - imports less
 
-from hearth.worker.sandboxes import confine, jail_steps, linux, wire, zygote_pages
+from hearth.worker.sandboxes import (
+    confine,
+    jail_steps,
+    linux,
+    randomness,
+    wire,
+    zygote_pages,
+    zygote_template,
+)
 
 PIDS: Final = (1, 2)
 """Of init and the program. OpenSSL and tempfile notice a fork by a pid that has changed."""
-_EMPTY: Final = "/var/empty"
+EMPTY: Final = "/var/empty"
 _START_NAMES: Final = ("LANG", "LANGUAGE", "NLSPATH", "LOCPATH", "GCONV_PATH", "SSLKEYLOGFILE")
 _START_PREFIXES: Final = ("PYTHON", "LD_", "LC_", "GLIBC_", "MALLOC_", "OPENSSL_", "SSL_CERT_")
 _CODE: Final = ("/var/task", "/opt/python")
@@ -70,6 +77,8 @@ class Order:
         self.content = content
         rest = iter(fds)
         self.tmp = next(rest)
+        self.channel = next(rest) if content["is_template"] else None
+        """On which a program that becomes a template is told what to do."""
         self.mounts = [(next(rest), destination) for destination in content["mounts"]]
         self.tasks = list(rest)
         """Files into which a process writes itself, to be in a cgroup."""
@@ -118,19 +127,23 @@ def make_sandbox(order: Order, config: Config, status: socket.socket) -> "list[i
     jail_steps.go_first_when_memory_runs_out()
     linux.set_host_name(jail_steps.HOSTNAME)
     for_worker += jail_steps.connect_outputs()
-    jail_steps.close_all_but([status.fileno(), *for_worker])
+    own = [] if order.channel is None else [order.channel]
+    jail_steps.close_all_but([status.fileno(), *own, *for_worker])
     jail_steps.leave_keys_behind()
     jail_steps.limit(content["rlimits"])
     os.umask(0o022)
     os.setsid()
-    own_user_namespace(content["uid"])
+    own_user_namespace(content["uid"], may_nest=content["is_template"])
     if content["processes_in_namespace"] is not None:  # counts those of this namespace only
         limit = content["processes_in_namespace"]
         jail_steps.limit([[_RESOURCE_NPROC, limit]])
     confine.drop_all()
     linux.die_with_parent(signal.SIGKILL)
     os.chdir(content["working_directory"])
-    confine.filter_system_calls(config.seccomp)
+    is_template = content["is_template"]
+    confine.filter_system_calls(
+        zygote_template.that_lets_join(config.seccomp) if is_template else config.seccomp
+    )
     return for_worker
 
 
@@ -145,15 +158,16 @@ def arrange_mounts(order: Order, config: Config) -> None:
     linux.unshare(linux.CLONE_NEWNS)
     linux.move_mount(proc, "/proc")
     for path in config.hidden:
-        linux.bind(_EMPTY, path)
+        linux.bind(EMPTY, path)
     linux.move_mount(order.tmp, "/tmp")
     jail_steps.mount_shared_memory("/dev/shm")
     for tree, destination in order.mounts:
         linux.move_mount(tree, destination)
 
 
-def own_user_namespace(uid: "int | None") -> None:
-    """One uid in it, and nothing that our other namespaces would heed."""
+def own_user_namespace(uid: "int | None", *, may_nest: bool) -> None:
+    """One uid in it, and nothing that our other namespaces would heed. Below that of a template
+    there will be those of its forks."""
     if uid is not None:
         jail_steps.become(uid)
     uid, gid = os.getuid(), os.getgid()
@@ -162,7 +176,8 @@ def own_user_namespace(uid: "int | None") -> None:
     jail_steps.write("/proc/self/setgroups", b"deny")
     jail_steps.write("/proc/self/uid_map", b"%d %d 1" % (jail_steps.UID, uid))
     jail_steps.write("/proc/self/gid_map", b"%d %d 1" % (jail_steps.GID, gid))
-    jail_steps.write("/proc/sys/user/max_user_namespaces", b"0")
+    if not may_nest:
+        jail_steps.write("/proc/sys/user/max_user_namespaces", b"0")
 
 
 def make_read_only(place: str) -> None:
@@ -175,10 +190,15 @@ def make_read_only(place: str) -> None:
 
 
 def split(order: Order, config: Config, status: socket.socket) -> Run:
-    failing = split_off_program(status)
+    keep = () if order.channel is None else (order.channel,)
+    failing = split_off_program(status, keep, stays=order.content["is_template"])
     zygote_pages.populate(config.pages)
     status.close()
-    return run_as(order.content, config, failing)
+    run = run_as(order.content, config, failing)
+    if order.channel is not None and config.module is not None:
+        channel = socket.socket(fileno=order.channel)
+        config.module.template = zygote_template.Template(channel, config.seccomp)  # type: ignore[attr-defined]
+    return run
 
 
 def split_stem(fds: "list[int]", config: Config, status: socket.socket) -> Run:
@@ -200,7 +220,9 @@ def split_stem(fds: "list[int]", config: Config, status: socket.socket) -> Run:
     return run_as(content, config, failing)
 
 
-def split_off_program(status: socket.socket, fds: "Sequence[int]" = ()) -> int:
+def split_off_program(
+    status: socket.socket, fds: "Sequence[int]" = (), *, stays: bool = False
+) -> int:
     """Init stays in here, without `fds`. The program comes out, with the descriptor on which it
     is to write if it could not be executed."""
     failed, failing = os.pipe2(os.O_CLOEXEC)
@@ -209,7 +231,7 @@ def split_off_program(status: socket.socket, fds: "Sequence[int]" = ()) -> int:
     if program:
         for fd in (*fds, failing):
             os.close(fd)
-        wait_as_init(program, status, failed)
+        wait_as_init(program, status, failed, stays=stays)
     os.close(failed)
     confine.set_dumpable(dumpable=True)
     return failing
@@ -225,15 +247,32 @@ def run_as(content: "dict[str, Any]", config: Config, failing: int) -> Run:
     return become_program(content["argv"], {**config.coerced, **environment}, config)
 
 
-def wait_as_init(program: int, status: socket.socket, failed: int) -> NoReturn:
-    """Reap whatever ends here, until the program does; then the kernel ends the rest."""
+def wait_as_init(program: int, status: socket.socket, failed: int, *, stays: bool) -> NoReturn:
+    """Reap whatever ends here, until the program does; then the kernel ends the rest. One who
+    stays tells how each ended, and is ended by the launcher: a template's forks are children of
+    ours, and live on without it."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # to pid 1 that means: ignored
     while True:
         pid, ended = os.wait()
         if pid == program:
             executed = not os.read(failed, 1)
             wire.send(status, {"ended": ended, "executed": executed})
-            os._exit(0)
+            if not stays:
+                os._exit(0)
+            wait_until_killed(status)
+        elif stays:
+            wire.send(status, {"child": pid, "ended": ended})
+
+
+def wait_until_killed(status: socket.socket) -> NoReturn:
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGCHLD,))
+    while True:
+        try:
+            pid, ended = os.wait()
+        except ChildProcessError:
+            signal.sigwait((signal.SIGCHLD,))
+            continue
+        wire.send(status, {"child": pid, "ended": ended})
 
 
 def execute(argv: "list[str]", environment: "dict[str, str]", failing: int) -> NoReturn:
@@ -279,7 +318,7 @@ def become_program(argv: "list[str]", environment: "dict[str, str]", config: Con
     os.environ.clear()
     os.environ.update(environment)
     time.tzset()
-    renew_randomness()
+    randomness.renew()
     sys.orig_argv[:] = argv
     rest = argv[len(config.command) :]
     gc.enable()
@@ -300,19 +339,6 @@ def as_main(code: str) -> Run:
     main.__dict__["__builtins__"] = sys.modules["builtins"]
     sys.modules["__main__"] = main
     return lambda: exec(compile(code, "<string>", "exec"), main.__dict__)  # noqa: S102
-
-
-def renew_randomness() -> None:
-    """Each of these notices a fork by itself; this is for those of its siblings that might not."""
-    random = sys.modules.get("random")
-    if random is not None:
-        random.seed()
-    ssl = sys.modules.get("_ssl")
-    if ssl is not None:
-        ssl.RAND_add(os.urandom(32), 32.0)
-    set_native_id = getattr(threading.main_thread(), "_set_native_id", None)
-    if set_native_id is not None:  # Python forgets to, before 3.12
-        set_native_id()
 
 
 def argument_area() -> "tuple[int, int]":

@@ -20,7 +20,14 @@ from typing import Any, Callable  # noqa: UP035 - imports less
 if __name__ == "__main__":  # executed by path: find our own package
     sys.path.append(__file__.partition("/hearth/")[0])
 
-from hearth.worker.sandboxes import confine, linux, wire, zygote_child, zygote_pages
+from hearth.worker.sandboxes import (
+    confine,
+    linux,
+    wire,
+    zygote_child,
+    zygote_nest,
+    zygote_pages,
+)
 from hearth.worker.sandboxes.zygote_child import Config
 
 _SOURCES = "/zygote"
@@ -146,6 +153,9 @@ def serve(control: socket.socket, config: Config) -> "zygote_child.Run":
         message, fds = wire.receive(control)
         if message is None:
             os._exit(0)
+        if "nurse" in message:
+            wire.send(control, {"nurse": message["nurse"], **start_nurse(control, config, fds)})
+            continue
         try:
             pid, is_in_cgroup = fork(*fds[1:])
         except OSError as error:
@@ -158,6 +168,20 @@ def serve(control: socket.socket, config: Config) -> "zygote_child.Run":
             return zygote_child.enter(status, config, is_in_cgroup=is_in_cgroup)
         close(fds)
         wire.send(control, {"id": message["id"], "pid": pid})
+
+
+def start_nurse(control: socket.socket, config: Config, fds: "list[int]") -> "dict[str, Any]":
+    """A copy of ourselves that stays as we are, to make sandboxes for the forks of one template."""
+    try:
+        pid = linux.clone(linux.CLONE_PARENT)
+    except OSError as error:
+        close(fds)
+        return {"error": str(error)}
+    if pid == 0:
+        control.close()
+        zygote_nest.nurse(socket.socket(fileno=fds[0]), fds[1], config)
+    close(fds)
+    return {"pid": pid}
 
 
 def fork(cgroup: "int | None" = None) -> tuple[int, bool]:
