@@ -272,7 +272,12 @@ def test_its_appetite_is_bounded(inside: Report, report: Report) -> None:
 
 @pytest.mark.parametrize(
     ("which", "least"),
-    [("bubblewrap or launcher", 30), ("zygote and not launcher", 40), ("[stem]", 20)],
+    [
+        ("bubblewrap or launcher", 30),
+        ("zygote and not launcher", 40),
+        ("[stem]", 20),
+        ("test_templates", 9),
+    ],
 )
 def test_the_contract_holds_for_an_ordinary_user_too(which: str, least: int) -> None:
     packages = ("pytest", "_pytest", "pluggy", "iniconfig", "packaging", "pygments", "py")
@@ -282,12 +287,16 @@ def test_the_contract_holds_for_an_ordinary_user_too(which: str, least: int) -> 
         files = [*(HERE.parent / "contract").glob("*sandbox*.py"), HERE / "test_zygotes.py"]
         for file in files:
             (contract / file.name).write_bytes(file.read_bytes())
+        (user.packages / "integration").mkdir()
+        for name in ("test_zygotes.py", "test_templates.py"):
+            (user.packages / "integration" / name).write_bytes((HERE / name).read_bytes())
         # Warnings are errors there too, but for the marks that this configuration does not know.
         options = ["-q", "-p", "no:cacheprovider", "-W", "error"]
         options += ["-W", "ignore::pytest.PytestUnknownMarkWarning"]
         options += ["-c", os.devnull, "--rootdir", str(user.home), "--import-mode=importlib"]
         options += ["--basetemp", str(user.home / "tmp"), "-k", which]
-        said = user.run("-m", "pytest", *options, str(contract), timeout_s=CONTRACT_S)
+        tests = [str(contract), str(user.packages / "integration" / "test_templates.py")]
+        said = user.run("-m", "pytest", *options, *tests, timeout_s=CONTRACT_S)
         assert said.returncode == 0, said.stdout + said.stderr
         passed = re.search(r"(\d+) passed", said.stdout)
         assert passed is not None, said.stdout

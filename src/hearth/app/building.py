@@ -267,7 +267,7 @@ def _muster(
         documents, replica, reserved, counter, manager, locks, clock
     )
     manager.on_kept(provisioned.kept)
-    retirement = Retirement(manager, replica)
+    retirement = Retirement(manager, replica, worker.snapshots)
     replica.on_change(retirement.changed)
     replica.on_qualified(retirement.qualified)
     tagging.on_change(retirement.tagged)

@@ -68,6 +68,7 @@ async def _serve(
             await parts.documents.ready.wait()
     parts.functions.resume()
     parts.runtimes.warm_up(_runtimes_in_use(parts))
+    parts.worker.snapshots.resume(parts.replica.all_versions())
     parts.replica.on_change(partial(_warm_up, parts))
     doors = await open_doors(settings, parts, stop)
     ready(doors.endpoint)

@@ -20,7 +20,7 @@ from hearth.base.clock import Clock
 from hearth.base.jobs import Jobs
 from hearth.base.log import Log
 from hearth.model.errors import InitFailed, InternalFailure, ServiceError
-from hearth.model.functions import FunctionVersion
+from hearth.model.functions import FunctionVersion, State
 from hearth.model.ids import FunctionKey
 from hearth.worker.environment import ExecutionEnvironment
 from hearth.worker.sandboxes.contract import SandboxFailed
@@ -138,7 +138,8 @@ class Snapshots:
     def resume(self, functions: Iterable[FunctionVersion]) -> None:
         """After a start of Hearth: have templates again, one after another, of those versions that
         were changed last."""
-        latest = sorted(functions, key=lambda f: f.last_modified, reverse=True)[:TEMPLATES_MAX]
+        mine = [f for f in functions if f.has_snapshot and f.state is State.ACTIVE]
+        latest = sorted(mine, key=lambda f: f.last_modified, reverse=True)[:TEMPLATES_MAX]
         if latest:
             self._jobs.spawn(self._resume(latest), name="resume-snapshots")
 

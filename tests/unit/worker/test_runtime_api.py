@@ -289,6 +289,30 @@ def test_hooks_after_a_restore_may_fail_once() -> None:
     assert scene.call(*NEXT).error_type == "InvalidStateTransition"
 
 
+def test_one_that_may_be_forked_is_let_go_and_waits_again_if_it_cannot() -> None:
+    scene = Scene()
+    scene.told.has_restore = True
+    first = scene.call(*RESTORE)
+    scene.api.let_fork()
+    assert first.status == 202
+    assert scene.api.state is RuntimeState.RESTORE_READY
+    again = scene.call(*RESTORE)
+    scene.api.restore()
+    assert again.status == 200
+    scene.call(*NEXT)
+    assert scene.told.events == [("waits",), ("ready",)]
+
+
+def test_a_restore_that_came_before_it_waits_again_is_not_lost() -> None:
+    scene = Scene()
+    scene.told.has_restore = True
+    scene.call(*RESTORE)
+    scene.api.let_fork()
+    scene.api.restore()
+    assert scene.call(*RESTORE).status == 200
+    assert scene.call(*RESTORE).error_type == "InvalidStateTransition", "it was told"
+
+
 def test_there_is_no_restore_without_snapstart() -> None:
     scene = Scene()
     assert scene.call(*RESTORE).status == 404

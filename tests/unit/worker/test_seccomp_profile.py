@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hearth.worker.sandboxes import zygote_template
 from hearth.worker.sandboxes.seccomp import profile
 from hearth.worker.sandboxes.seccomp.numbers import NUMBERS
 
@@ -31,12 +32,18 @@ def shipped(architecture: str) -> bytes:
     return (Path(profile.__file__).parent / f"{architecture}.bpf").read_bytes()
 
 
-def answer(architecture: str, number: int, *arguments: int, arch: int | None = None) -> int:
+def answer(
+    architecture: str,
+    number: int,
+    *arguments: int,
+    arch: int | None = None,
+    instructions: bytes | None = None,
+) -> int:
     """What the filter says to a system call. Raises AssertionError if it runs astray."""
     arch = profile.ARCHITECTURES[architecture] if arch is None else arch
     six = [*arguments, *[0] * (6 - len(arguments))]
     call = struct.pack("<IIQ6Q", number & 0xFFFF_FFFF, arch, 0, *six)
-    program = list(struct.iter_unpack("<HBBI", shipped(architecture)))
+    program = list(struct.iter_unpack("<HBBI", instructions or shipped(architecture)))
     accumulator, at = 0, 0
     for _ in range(STEPS_MAX):
         code, if_true, if_false, value = program[at]
@@ -209,3 +216,25 @@ def test_the_numbers_are_those_of_libseccomp(architecture: str) -> None:
         assert theirs == number, name
         compared += 1
     assert compared > 250
+
+
+@architectures
+def test_a_template_may_enter_all_that_a_process_is_in_and_nothing_else(architecture: str) -> None:
+    if architecture not in zygote_template.MACHINES:
+        pytest.fail("a template would have no way into a nest there")
+    lets_join = zygote_template.that_lets_join(shipped(architecture), architecture)
+    setns = NUMBERS[architecture]["setns"]
+
+    def said(number: int, *arguments: int, arch: int | None = None) -> int:
+        return answer(architecture, number, *arguments, arch=arch, instructions=lets_join)
+
+    assert said(setns, 7, zygote_template.ENTERED) == ALLOW
+    assert answer(architecture, setns, 7, zygote_template.ENTERED) == EPERM
+    for kinds in (0, 0x10000000, zygote_template.ENTERED ^ 0x20000, zygote_template.ENTERED | 1):
+        assert said(setns, 7, kinds) == EPERM
+    assert said(setns, 7, zygote_template.ENTERED | 1 << 32) == EPERM
+    assert said(setns, 7, zygote_template.ENTERED, arch=0x4000_0003) == KILL_PROCESS
+    for name, number in NUMBERS[architecture].items():
+        if name != "setns":
+            ours = answer(architecture, number, 7, zygote_template.ENTERED)
+            assert said(number, 7, zygote_template.ENTERED) == ours, name

@@ -18,6 +18,7 @@ made, the template is stopped and has no other process, which is looked at each 
 below a user namespace over which the template's uid has power.
 """
 
+import contextlib
 import os
 import selectors
 import signal
@@ -53,9 +54,13 @@ class Fork:
     door: int | None = None
     """A pidfd."""
     birth: socket.socket | None = None
+    inside: int = 0
+    """The program's pid inside the template's pid namespace."""
 
     def close(self) -> None:
         close_all(*self.outputs, *self.for_worker, self.door)
+        if self.birth is not None:
+            self.birth.close()
         self.outputs = self.for_worker = ()
         self.door = None
 
@@ -70,6 +75,8 @@ class Template:
     asked: int | None = None
     """The TEMPLATE order's id, until it is answered."""
     pid: int = 0
+    process: int | None = None
+    """The same as a pidfd."""
     nurse: socket.socket | None = None
     """Our end, until the nurse is born."""
     forks: dict[int, Born] = field(default_factory=dict)
@@ -84,6 +91,12 @@ class Template:
     @property
     def box(self) -> int:
         return self.born.order.box
+
+    def signal(self, number: int) -> None:
+        """It is no child of ours: only this way nobody else can be meant."""
+        if self.process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self.process, number)
 
 
 class Templates:
@@ -149,6 +162,7 @@ class Templates:
             return
         try:
             template.pid = launcher_seen.children(template.born.pid or 0)[0]
+            template.process = os.pidfd_open(template.pid)
             self._make_nurse(template)
         except (OSError, IndexError) as error:
             self._refuse(template, f"no forks could be prepared: {error}")
@@ -166,7 +180,7 @@ class Templates:
             self._refuse(template, error)
             return
         number, template.asked = template.asked, None
-        os.kill(template.pid, signal.SIGSTOP)
+        template.signal(signal.SIGSTOP)
         if number is not None:
             self._answer(number, {"answer": {"why_not": ""}})
 
@@ -240,11 +254,11 @@ class Templates:
         finally:
             theirs.close()
             close_all(*tasks)
-        os.kill(template.pid, signal.SIGCONT)
+        template.signal(signal.SIGCONT)
 
     def _hear_birth(self, template: Template) -> None:
         fork = template.at_work
-        if fork is None or fork.birth is None:
+        if fork is None or fork.birth is None or fork.born.program is not None:
             return
         try:
             said, pid = _receive_word(fork.birth)
@@ -252,40 +266,62 @@ class Templates:
             return
         except OSError:
             said, pid = b"", 0
-        os.kill(template.pid, signal.SIGSTOP)
-        if said == zygote_template.READY:
-            try:
-                self._accept(template, fork, pid)
-            except OSError as error:
-                self._fail(fork, f"a fork of the template was refused: {error}")
-        else:
+        template.signal(signal.SIGSTOP)
+        self._selector.unregister(fork.birth)
+        if said != zygote_template.READY:
             why = said.decode(errors="replace") or "it ended"
-            self._fail(fork, f"the template could not be forked: {why}")
-        self._next(template)
+            self._fail(template, f"the template could not be forked: {why}")
+            return
+        try:
+            self._look_at(template, fork, pid)
+        except OSError as error:
+            self._fail(template, f"a fork of the template was refused: {error}")
 
-    def _accept(self, template: Template, fork: Fork, pid: int) -> None:
-        """Raises OSError if the fork is not what it should be."""
-        born = fork.born
-        assert born.pid is not None
+    def _look_at(self, template: Template, fork: Fork, pid: int) -> None:
+        """Raises OSError if the fork is not what it should be. If it is, the door is closed."""
+        assert fork.born.pid is not None
         assert fork.door is not None
+        fork.inside = launcher_seen.check_fork(pid, fork.born.pid, template.pid)
+        fork.born.program = pid
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(fork.door, signal.SIGKILL)
+
+    def door_is_closed(self, born: Born) -> None:
+        """Init has reaped it: there is nothing in the nest but itself, and what was forked."""
+        template = self._templates.get(-(born.order.zygote or 0))
+        if template is None:
+            return
+        fork = template.at_work
+        if fork is None or fork.born is not born or born.program is None:
+            return
+        try:
+            self._hand_over(template, fork)
+        except OSError as error:
+            self._fail(template, f"the fork has ended: {error}")
+        else:
+            self._next(template)
+
+    def _hand_over(self, template: Template, fork: Fork) -> None:
+        """Raises OSError."""
+        born, inside = fork.born, fork.inside
         assert fork.birth is not None
-        signal.pidfd_send_signal(fork.door, signal.SIGKILL)
-        inside = launcher_seen.check_fork(pid, born.pid, template.pid)
-        born.program = pid
+        assert born.program is not None
         content = {"environment": born.order.environment}
         wire.send(fork.birth, content)
-        answer = {"id": born.number, "answer": {"pid": hosts_pid(pid)}}
+        answer = {"id": born.number, "answer": {"pid": hosts_pid(born.program)}}
         self._send(answer, fork.for_worker)
         if inside in template.early:
             self._ended(born, template.early.pop(inside))
         else:
             template.forks[inside] = born
 
-    def _fail(self, fork: Fork, why: str) -> None:
-        born = fork.born
-        self._answer(born.number, {"error": why})
-        if born.pid is not None and born.ended is None:
-            os.kill(born.pid, signal.SIGKILL)
+    def _fail(self, template: Template, why: str) -> None:
+        fork = template.at_work
+        if fork is not None:
+            self._answer(fork.born.number, {"error": why})
+            if fork.born.pid is not None and fork.born.ended is None:
+                os.kill(fork.born.pid, signal.SIGKILL)
+        self._next(template)
 
     def _answer(self, number: int, content: dict[str, Any]) -> None:
         self._send({"id": number, **content}, ())
@@ -294,9 +330,8 @@ class Templates:
         """The one at work is done with, one way or the other."""
         fork, template.at_work = template.at_work, None
         if fork is not None:
-            if fork.birth is not None:
+            if fork.birth is not None and fork.birth.fileno() in self._selector.get_map():
                 self._selector.unregister(fork.birth)
-                fork.birth.close()
             fork.close()
         if template.waiting:
             self._start_next(template.waiting.popleft())
@@ -331,8 +366,7 @@ class Templates:
         template = self._templates.get(box)
         if template is not None and not template.is_gone:
             template.is_gone = True
-            if template.pid:
-                os.kill(template.pid, signal.SIGKILL)
+            template.signal(signal.SIGKILL)
 
     def nest_is_gone(self, born: Born) -> None:
         """Nothing is left of a start from a template."""
@@ -361,6 +395,8 @@ class Templates:
             self._refuse(template, "it ended")
             template.is_gone = True
             template.waiting.clear()
+            close_all(template.process)
+            template.process = None
             if template.channel.fileno() >= 0:
                 self._selector.unregister(template.channel)
                 template.channel.close()

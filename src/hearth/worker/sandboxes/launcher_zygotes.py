@@ -312,6 +312,8 @@ class Zygotes:
             self._answer(born.number, {"error": message["error"]})
         elif "init" in message:
             born.pid = message["init"]
+        elif "closed" in message:
+            self._templates.door_is_closed(born)
         elif "child" in message:
             self._templates.child_ended(born.order.box, message["child"], message["ended"])
         else:

@@ -11,24 +11,53 @@ import fcntl
 import os
 import signal
 import stat
+import threading
+import time
+import warnings
 
 _TMP = "/tmp"
 _TMP_BYTES_MAX = 16 << 20
 _TMP_FILES_MAX = 1000
 _COPY_BYTES = 1 << 20
+_LOOKS = 50
+_LOOK_AGAIN_S = 0.01  # what has been ended takes the kernel a moment to forget
 
 
 def why_not(own: int) -> str:
     """Empty, if it may. `own` is a descriptor of ours."""
-    if len(os.listdir("/proc/self/task")) > 1:  # noqa: PTH208
-        return "threads are running after its initialisation"
-    if _has_children():
-        return "processes are running after its initialisation"
     if signal.getsignal(signal.SIGCHLD) is not signal.SIG_DFL:
         return "it handles SIGCHLD"
+    if _has_children():
+        return "processes are running after its initialisation"
+    if _has_threads():
+        return "threads are running after its initialisation"
     if signal.getitimer(signal.ITIMER_REAL)[0]:
         return "a timer is running after its initialisation"
     return _open_things(own) or _shared_memory() or _too_much_in_tmp()
+
+
+def _has_threads() -> bool:
+    """That would be gone in a fork. A library that ends its threads when its process is about to
+    be forked, and starts them anew when it needs them, as OpenBLAS does, is not in the way."""
+    if _threads() == 1:
+        return False
+    if threading.active_count() > 1:
+        return True
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # that is just what we find out
+        pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    os.waitpid(pid, 0)
+    for _ in range(_LOOKS):
+        if _threads() == 1:
+            return False
+        time.sleep(_LOOK_AGAIN_S)
+    return True
+
+
+def _threads() -> int:
+    return len(os.listdir("/proc/self/task"))  # noqa: PTH208
 
 
 def _has_children() -> bool:

@@ -202,8 +202,7 @@ def be_init(
     except BaseException as error:  # noqa: BLE001 - whatever it is, nothing else may run here
         wire.send(status, {"error": f"{type(error).__name__}: {error}"})
         os._exit(1)
-    status.close()
-    reap()
+    reap(status)
 
 
 def open_door(proc: int) -> int:
@@ -224,8 +223,11 @@ def open_door(proc: int) -> int:
         return int(file.read())
 
 
-def reap() -> NoReturn:
+def reap(status: socket.socket) -> NoReturn:
     """For as long as the sandbox lives; the launcher ends us, and with us all that is in it."""
+    os.wait()  # the door, which the launcher ends as soon as the program is in
+    wire.send(status, {"closed": True})
+    status.close()
     signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGCHLD,))
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # to pid 1 that means: ignored
     while True:

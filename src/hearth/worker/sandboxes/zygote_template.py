@@ -33,17 +33,17 @@ ENTERED: Final = (
 )
 READY: Final = b"ready"
 _FDS_MAX: Final = 16
-_MACHINES: Final = {"x86_64": (0xC000003E, 308), "aarch64": (0xC00000B7, 268)}
+MACHINES: Final = {"x86_64": (0xC000003E, 308), "aarch64": (0xC00000B7, 268)}
 """AUDIT_ARCH and the number of setns."""
 
 
-def that_lets_join(instructions: bytes) -> bytes:
+def that_lets_join(instructions: bytes, machine: "str | None" = None) -> bytes:
     """The same filter with one exception before it: to enter, by a pidfd, all of what another
     process is in. No other descriptor is taken with these kinds. Raises OSError."""
-    machine = platform.machine()
-    if machine not in _MACHINES:
+    machine = machine or platform.machine()
+    if machine not in MACHINES:
         raise OSError(0, f"no system call numbers known for {machine}")
-    architecture, setns = _MACHINES[machine]
+    architecture, setns = MACHINES[machine]
     load, equal, answer, allow = 0x20, 0x15, 0x06, 0x7FFF0000
     exception = (
         (load, 0, 0, 4),  # struct seccomp_data: nr, arch, instruction_pointer, args
