@@ -21,8 +21,10 @@ LIMIT_MAX: Final = 1_000
 _ANY: Final = tuple(str(state) for state in EventState)
 
 
-@click.group()
-def events() -> None:
+@click.group(invoke_without_command=True)
+@state_option
+@click.pass_context
+def events(ctx: click.Context, *, state: str | None) -> None:
     """Look at asynchronous events that are not done, and decide about dead ones.
 
     \b
@@ -34,10 +36,14 @@ def events() -> None:
 
     \b
     Examples:
-      hearth events list
+      hearth events                      # the same as hearth events list
       hearth events list hello --only dead
       hearth events redrive hello --all
     """
+    if state is not None:  # also of the command that follows
+        ctx.default_map = {name: {"state": state} for name in events.commands}
+    if ctx.invoked_subcommand is None:
+        ctx.invoke(list_, state=state)
 
 
 _function = click.argument("function")

@@ -84,7 +84,30 @@ def _up(
             serve(platform, settings, report.ready)
 
 
-up = click.Command(
+class _Up(click.Command):
+    """Knows what people look for under another name."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            if (meant := _MEANT.get(error.option_name)) is None:
+                raise
+            raise click.UsageError(f"No such option: {error.option_name}. {meant}", ctx) from error
+
+
+_LISTEN: Final = "The address is --listen HOST:PORT, such as --listen 127.0.0.1:9000."
+_MEANT: Final = {
+    "--port": _LISTEN,
+    "-p": _LISTEN,
+    "--host": _LISTEN,
+    "--bind": _LISTEN,
+    "--address": _LISTEN,
+    "--data": "What Hearth keeps is in --state DIR.",
+    "--debug": "Say more with --log-level debug; debug a function with hearth invoke NAME --debug.",
+}
+
+up = _Up(
     "up",
     callback=_up,
     help=_up.__doc__,

@@ -127,6 +127,29 @@ BETTER = Diagnosis(
 BAD = Diagnosis((Finding(Level.FAIL, "sandbox", "no user namespaces", "sysctl -w x=1"),), False)
 
 
+@pytest.mark.parametrize("option", ["--port", "--host", "-p"])
+def test_what_others_call_the_address_is_answered_with_its_name_here(option: str) -> None:
+    result = CliRunner().invoke(cli, ["up", option, "9000"], obj=FakePlatform())
+    assert result.exit_code == 2
+    assert f"No such option: {option}. The address is --listen HOST:PORT" in result.output
+
+
+def test_other_options_that_there_are_not_are_told_as_ever() -> None:
+    result = CliRunner().invoke(cli, ["up", "--lissen", "9000"], obj=FakePlatform())
+    assert result.exit_code == 2
+    assert "No such option" in result.output
+    assert "Did you mean" in result.output
+
+
+@pytest.mark.parametrize("arguments", [["events", "--state"], ["events", "list", "--state"]])
+def test_the_events_of_a_hearth_that_does_not_run(arguments: list[str], tmp_path: Path) -> None:
+    result = CliRunner().invoke(cli, [*arguments, str(tmp_path)], obj=FakePlatform())
+    assert result.exit_code == 1
+    assert f"Hearth is not running on {tmp_path}" in result.output
+    before = ["events", "--state", str(tmp_path), "list"]
+    assert CliRunner().invoke(cli, before, obj=FakePlatform()).output == result.output
+
+
 @pytest.mark.parametrize(
     ("diagnosis", "code", "verdict"),
     [
