@@ -5,8 +5,10 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
+
 from fakes.virtual_time import VirtualClock
-from hearth.engine.contract import EngineUnavailable
+from hearth.engine.contract import VALUE_BYTES_MAX, EngineUnavailable
 from hearth.sources.contract import SourceFailed
 from hearth.sources.failures import GivenUp
 from hearth.sources.streams import (
@@ -109,6 +111,8 @@ class FakeCheckpoints:
         await asyncio.sleep(LATENCY_S / 2)
         if self.fails():
             raise EngineUnavailable("not today")
+        for checkpoint in checkpoints.values():
+            assert len(msgspec.json.encode(checkpoint)) < VALUE_BYTES_MAX
         self.writes += len(checkpoints)
         self.kept |= checkpoints
 

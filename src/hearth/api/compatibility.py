@@ -18,7 +18,7 @@ _REFUSED: Final = (
 )
 _SOURCES: Final = (
     "queues of SQS, streams of Kinesis and DynamoDB, at an --endpoint; other sources, enhanced "
-    "fan-out, TumblingWindowInSeconds, KMSKeyArn, LoggingConfig and ProvisionedPollerConfig are "
+    "fan-out, KMSKeyArn, LoggingConfig and ProvisionedPollerConfig are "
     "refused by name"
 )
 _NO_SIGNER: Final = (
@@ -213,6 +213,8 @@ The reasons are in `docs/decisions`.
   shards are listed every 30 seconds, and when one has ended.
 - A batch of a stream without `MaximumRecordAgeInSeconds` is tried for as long as Hearth runs; AWS
   ends that when the stream has dropped its records.
+- A tumbling window ends early when its state has 500,000 bytes (AWS: 1 MB), and is not possible
+  with a `ParallelizationFactor` above 1.
 - A failure destination that cannot be told five times is not told: the log has what was dropped.
 - `ListEventSourceMappings` of a function that is gone lists the mappings that it left.
 

@@ -130,8 +130,6 @@ def check_change(kind: SourceKind, change: MappingChange, endpoints: Endpoints) 
         raise InvalidParameterValue(
             f"MaximumRecordAgeInSeconds must be -1, or at least {AGE_S_MIN}."
         )
-    if change.tumbling_s:
-        raise InvalidParameterValue("TumblingWindowInSeconds is not supported by this Hearth.")
     if "KafkaMetrics" in (change.metrics or ()):
         raise InvalidParameterValue("KafkaMetrics is only valid for Kafka event sources.")
     _check_filters(kind, change.filters or ())

@@ -19,7 +19,7 @@ from hearth.sources.failures import FailureTargets, GivenUp
 from hearth.sources.queue_records import payload_bytes, payload_of
 from hearth.sources.responses import failed_items
 from hearth.sources.status import MappingStatus
-from hearth.sources.streams import StreamRecord
+from hearth.sources.streams import StreamRecord, Window
 
 PAUSE_S_MIN: Final = 0.5
 PAUSE_S_MAX: Final = 20.0
@@ -54,6 +54,8 @@ class Lane:
         self._waiting: deque[StreamRecord] = deque()
         self._came = asyncio.Event()
         self._is_last = False
+        self.window: Window | None = None
+        self.caught_up_ms = 0
 
     def put(self, record: StreamRecord) -> None:
         self._waiting.append(record)
@@ -62,6 +64,15 @@ class Lane:
     def end(self) -> None:
         """No more will come: return when all is done."""
         self._is_last = True
+        self._came.set()
+
+    def kept_window(self) -> Window | None:
+        """What is on disk with the checkpoint."""
+        return self.window
+
+    def caught_up(self, now_ms: int) -> None:
+        """The shard had nothing more than what was put here."""
+        self.caught_up_ms = now_ms
         self._came.set()
 
     def stop(self) -> None:
@@ -149,9 +160,11 @@ class Lane:
         self._status.invoked += len(batch.records)
         reported: frozenset[str] | None = None
         if answer.outcome is Outcome.DONE:
+            assert answer.result is not None
             reported = frozenset()
-            if self._mapping.reports_failures:
-                assert answer.result is not None
+            if not self._takes(answer.result.payload):
+                reported = None
+            elif self._mapping.reports_failures:
                 names = [record.sequence for record in batch.records]
                 reported = failed_items(answer.result.payload, names)
             if reported is not None and not reported:
@@ -162,12 +175,20 @@ class Lane:
         self._status.call_failed(answer.reason or "the function reported failures")
         return verdict
 
+    def _payload(self, batch: Batch) -> bytes:
+        return payload_of([each.record for each in batch.records])
+
+    def _takes(self, _answer: bytes) -> bool:
+        """Is this how a function may answer that did not fail?"""
+        return True
+
     async def _call(self, batch: Batch) -> Answer:
-        age_ms = self._clock.epoch_ms() - batch.records[-1].arrived_ms
-        self._status.iterator_age.add(max(0, age_ms) / 1000)
+        if batch.records:
+            age_ms = self._clock.epoch_ms() - batch.records[-1].arrived_ms
+            self._status.iterator_age.add(max(0, age_ms) / 1000)
         self._status.running += 1
         try:
-            return await self._function.call(payload_of([each.record for each in batch.records]))
+            return await self._function.call(self._payload(batch))
         finally:
             self._status.running -= 1
 
@@ -181,7 +202,7 @@ class Lane:
             records=len(batch.records),
             told=mapping.on_failure,
         )
-        if mapping.on_failure:
+        if mapping.on_failure and batch.records:
             now_ms = self._clock.epoch_ms()
             given_up = GivenUp(mapping, self._shard, batch, condition, answer, now_ms)
             if not await self._tell(given_up):

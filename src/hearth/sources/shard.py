@@ -6,6 +6,7 @@ a lane goes on: what is read again after a kill are the batches that were runnin
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final
 from zlib import crc32
 
@@ -71,7 +72,7 @@ class ShardReader:
         self._stopping = stopping
         self._filters = Filters(mapping.kind, mapping.filters)
         self._progress = Progress(checkpoint.after)
-        self._saved = checkpoint.after
+        self._saved = checkpoint
         self._saved_s = clock.monotonic_s()
         self._read_last = checkpoint.after
         self._room = asyncio.Event()
@@ -79,12 +80,13 @@ class ShardReader:
         self._is_latest = False
         """The stream itself sees to it that nothing earlier comes."""
         self._lanes = [make_lane(stopping, self._done) for _ in range(mapping.parallel)]
+        self._lanes[0].window = checkpoint.window
         self._pending_max = max(READ_MAX, AHEAD * mapping.parallel * mapping.batch_size)
 
     @property
-    def after(self) -> str | None:
-        """The last record that is done, as are all before it."""
-        return self._progress.after
+    def saved(self) -> Checkpoint:
+        """What is on disk."""
+        return self._saved
 
     async def run(self) -> bool:
         """Whether the shard has ended, and all of it is done; not if this was stopped."""
@@ -96,7 +98,7 @@ class ShardReader:
                 lane.end()
             await asyncio.gather(*lanes)
             watch.cancel()
-        if has_ended and not self._progress.pending:
+        if has_ended and not self._progress.pending and not self._stopping.is_set():
             await self._save(Checkpoint(after=self._progress.after, has_ended=True))
             return True
         return False
@@ -131,6 +133,8 @@ class ShardReader:
             if read.next is None:
                 return True
             iterator = read.next
+            if not read.records:
+                self._lanes[0].caught_up(self._clock.epoch_ms())
             await self._sleep(BUSY_S if read.records else POLL_S)
         return False
 
@@ -144,7 +148,7 @@ class ShardReader:
 
     async def _deal(self, read: Read) -> None:
         passed_over: list[str] = []
-        since_ms = None if self._is_latest else self._since_ms()
+        since_ms = self._since_ms()
         self._status.polled += len(read.records)
         for record in read.records:
             self._read_last = record.sequence
@@ -158,13 +162,15 @@ class ShardReader:
                 self._lanes[lane].put(record)
         self._progress.done(passed_over)
         is_time = self._clock.monotonic_s() - self._saved_s > SAVE_FILTERED_S
-        if passed_over and is_time and self._progress.after != self._saved:
-            await self._save(Checkpoint(after=self._progress.after))
+        if passed_over and is_time:
+            await self._save(self._checkpoint)
 
     def _since_ms(self) -> int | None:
-        """Times of DynamoDB are whole seconds."""
+        """Of the first records; times of DynamoDB are whole seconds."""
         since_ms = self._checkpoint.since_ms
-        return None if since_ms is None else since_ms // 1000 * 1000
+        if since_ms is None or self._is_latest or self._checkpoint.after is not None:
+            return None
+        return since_ms // 1000 * 1000
 
     async def _wait_room(self) -> None:
         while self._progress.pending >= self._pending_max and not self._stopping.is_set():
@@ -183,16 +189,16 @@ class ShardReader:
     async def _done(self, records: Sequence[StreamRecord]) -> None:
         self._progress.done(record.sequence for record in records)
         self._room.set()
-        if self._progress.after != self._saved:
-            await self._save(Checkpoint(after=self._progress.after))
+        await self._save(self._checkpoint)
 
     async def _save(self, checkpoint: Checkpoint) -> None:
         """Again and again, until it is on disk or this is stopped."""
         pause_s = 0.5
         async with self._saving:
-            if self._progress.after is not None and not checkpoint.has_ended:
-                checkpoint = Checkpoint(after=self._progress.after)  # it may have grown
-                if checkpoint.after == self._saved:
+            if not checkpoint.has_ended:  # it may have grown
+                window = self._lanes[0].kept_window()
+                checkpoint = replace(self._checkpoint, after=self._progress.after, window=window)
+                if checkpoint == self._saved:
                     return
             while True:
                 try:
@@ -204,6 +210,6 @@ class ShardReader:
                     await self._sleep(pause_s)
                     pause_s = min(2 * pause_s, PAUSE_S_MAX)
                 else:
-                    self._saved = checkpoint.after
+                    self._saved = checkpoint
                     self._saved_s = self._clock.monotonic_s()
                     return

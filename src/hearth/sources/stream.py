@@ -7,6 +7,7 @@ read from their beginning. Shards are listed when one has ended, and every now a
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from hearth.base.clock import Clock
@@ -21,6 +22,7 @@ from hearth.sources.lane import Done, Lane
 from hearth.sources.shard import ShardReader
 from hearth.sources.status import MappingStatus
 from hearth.sources.streams import Checkpoint, Shard, Stream, startable
+from hearth.sources.window_lane import WindowLane
 
 LIST_S: Final = 30.0
 PAUSE_S_MAX: Final = 20.0
@@ -108,14 +110,15 @@ class StreamPoller:
         )
         try:
             has_ended = await reader.run()
-            self._known[shard] = Checkpoint(after=reader.after, has_ended=has_ended)
+            self._known[shard] = replace(reader.saved, has_ended=has_ended)
         finally:
             self._status.pollers -= 1
             del self._running[shard]
             self._wake.set()
 
     def _lane(self, shard: str, stopping: asyncio.Event, done: Done) -> Lane:
-        return Lane(
+        make = WindowLane if self._mapping.tumbling_s else Lane
+        return make(
             self._mapping,
             shard,
             self._function,

@@ -39,15 +39,26 @@ class Read:
     """Where to go on; None at the end of a shard that was closed."""
 
 
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A tumbling window that is open, and what its function made of the records in it."""
+
+    start_ms: int
+    end_ms: int
+    state: str = "{}"
+    """JSON."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """How far a shard was read. Neither member: from its oldest record on."""
+    """How far a shard was read. No member: from its oldest record on."""
 
     after: str | None = None
     """This record and all before it are done."""
     since_ms: int | None = None
     """Nothing is done yet; records from this time on are wanted."""
     has_ended: bool = False
+    window: Window | None = None
 
 
 @dataclass(frozen=True, slots=True)
