@@ -1,6 +1,7 @@
 """EventBridge's patterns: what they match, what they refuse, and that nothing breaks them."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -83,6 +84,11 @@ def matches(pattern: Any, event: Any) -> bool:
         ({"a": [{"wildcard": "1\\*2"}]}, {"a": "1*2"}, True),
         ({"a": [{"wildcard": "1\\*2"}]}, {"a": "1x2"}, False),
         ({"a": [{"wildcard": "a.c"}]}, {"a": "abc"}, False),
+        ({"a": [{"wildcard": "ab*ba"}]}, {"a": "aba"}, False),
+        ({"a": [{"wildcard": "ab*ba"}]}, {"a": "abba"}, True),
+        ({"a": [{"wildcard": "*a*b*"}]}, {"a": "xxbxa"}, False),
+        ({"a": [{"wildcard": "*"}]}, {"a": ""}, True),
+        ({"a": [{"wildcard": "*a" * 20}]}, {"a": "a" * 300_000 + "b"}, False),
         ({"$or": [{"a": ["x"]}, {"b": [1]}]}, {"b": 1}, True),
         ({"$or": [{"a": ["x"]}, {"b": [1]}]}, {"b": 2}, False),
         ({"c": ["y"], "$or": [{"a": ["x"]}, {"b": [1]}]}, {"b": 1}, False),
@@ -136,6 +142,8 @@ def test_what_matches(pattern: Any, event: Any, wanted: bool) -> None:
         '{"$or": [{"a": ["x"]}]}',
         '{"$or": {"a": ["x"]}}',
         '{"$or": ["x", "y"]}',
+        '{"a":' * 101 + '["x"]' + "}" * 101,
+        '{"a":' * 2_000 + '["x"]' + "}" * 2_000,
     ],
 )
 def test_what_is_no_pattern(text: str) -> None:
@@ -178,6 +186,22 @@ def test_an_escaped_text_is_a_wildcard_for_itself_only(text: str) -> None:
     pattern = text.replace("\\", "\\\\").replace("*", "\\*")
     assert matches({"a": [{"wildcard": pattern}]}, {"a": text})
     assert not matches({"a": [{"wildcard": pattern}]}, {"a": text + "a"})
+
+
+@given(
+    st.text(alphabet="ab*", max_size=6).filter(lambda text: "**" not in text),
+    st.text(alphabet="ab", max_size=8),
+)
+def test_a_wildcard_is_any_text(pattern: str, text: str) -> None:
+    wanted = re.fullmatch(pattern.replace("*", ".*"), text) is not None
+    assert matches({"a": [{"wildcard": pattern}]}, {"a": text}) is wanted
+
+
+def test_an_event_may_be_nested_as_deeply_as_json_is_read() -> None:
+    for depth in (100, 900, 100_000):
+        text = '{"a": ' + "[" * depth + '"x"' + "]" * depth + "}"
+        passes = Filters(SourceKind.SQS, ['{"body": {"a": ["x"]}}']).passes
+        assert passes(json.dumps({"body": text}).encode()) in (True, False)
 
 
 def test_a_queues_body_is_text_or_json() -> None:

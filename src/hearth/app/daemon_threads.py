@@ -32,7 +32,8 @@ class DaemonThreads:
         self._calls: queue.SimpleQueue[_Call] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._threads = 0
-        self._idle = 0
+        self._unanswered = 0
+        """Calls that wait or run. There is a thread for each, up to the bound."""
 
     async def call(self, work: Callable[[], T], abandoned: Callable[[T], None] | None = None) -> T:
         """Run `work` in a thread. If this is cancelled it runs on, and its answer goes to
@@ -52,27 +53,25 @@ class DaemonThreads:
     def _put(self, call: _Call) -> None:
         with self._lock:
             self._calls.put(call)
-            if self._idle >= self._calls.qsize() or self._threads == self._max:
+            self._unanswered += 1
+            if self._threads >= min(self._unanswered, self._max):
                 return
             self._threads += 1
         threading.Thread(target=self._run, name=self._name, daemon=True).start()
 
     def _run(self) -> None:
         while True:
-            with self._lock:
-                self._idle += 1
             try:
                 call = self._calls.get(timeout=IDLE_S)
             except queue.Empty:
                 with self._lock:
-                    self._idle -= 1
                     if self._calls.empty():
                         self._threads -= 1
                         return
                 continue
-            with self._lock:
-                self._idle -= 1
             self._answer(call)
+            with self._lock:
+                self._unanswered -= 1
 
     def _answer(self, call: _Call) -> None:
         answer: Any = None
@@ -85,10 +84,10 @@ class DaemonThreads:
             call.loop.call_soon_threadsafe(_tell, call, answer, error)
         except RuntimeError:  # the loop has ended: nobody waits any more
             return
-        # Whether it was abandoned is known only in the loop, so `_tell` sends the answer back.
 
 
 def _tell(call: _Call, answer: Any, error: BaseException | None) -> None:
+    """In the loop: only there is it known whether somebody still waits."""
     future = call.future
     if not future.cancelled():
         if error is None:

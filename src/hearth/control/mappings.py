@@ -157,16 +157,18 @@ class EventSourceMappings:
         before = self.get(scope, uuid)
         check_change(before.kind, change, self._endpoints)
         after = self._after(before, function, change)
-        await self._check_ends(after)
-        if function is not None:
-            self._refuse_double(scope, after)
+        if after.enabled:  # else nothing comes of it, and it may be that they are gone
+            await self._check_ends(after)
 
         def decide(found: Document[EventSourceMapping] | None) -> EventSourceMapping:
             if found is None:
                 raise _not_found()
             return self._after(found.value, function, change)
 
-        document = await self._documents.change(MAPPINGS, scope, decide, uuid)
+        async with self._making:
+            if function is not None:
+                self._refuse_double(scope, after)
+            document = await self._documents.change(MAPPINGS, scope, decide, uuid)
         assert document is not None, "decide always answers a value"
         return document.value
 

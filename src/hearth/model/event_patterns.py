@@ -19,6 +19,7 @@ from typing import Any, Final
 
 NUMBER_MAX: Final = 5_000_000_000
 """EventBridge compares numbers up to this size."""
+DEPTH_MAX: Final = 100
 
 Test = Callable[[Any], bool]
 """Of a scalar; or of a whole event, for a whole pattern."""
@@ -69,7 +70,7 @@ def compile_pattern(text: str) -> Test:
         raise InvalidPattern(f"not JSON: {error}") from error
     if not isinstance(pattern, dict):
         raise InvalidPattern("a pattern is an object")
-    return _fields(pattern)
+    return _fields(pattern, 1)
 
 
 def _refuse(text: str) -> Any:
@@ -86,38 +87,49 @@ def _no_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 # --- fields
 
 
-def _fields(pattern: Mapping[str, Any]) -> Test:
+def _fields(pattern: Mapping[str, Any], depth: int) -> Test:
     if not pattern:
         raise InvalidPattern("an object of a pattern names at least one field")
+    if depth > DEPTH_MAX:
+        raise InvalidPattern(f"more than {DEPTH_MAX} objects in one another")
     tests = [
-        _any_of(wanted) if name == "$or" else _field(name, wanted)
+        _any_of(wanted, depth + 1) if name == "$or" else _field(name, wanted, depth + 1)
         for name, wanted in pattern.items()
     ]
 
     def test(event: Any) -> bool:
-        if isinstance(event, list):  # of objects: all fields must match in the same one
-            return any(test(element) for element in event)
-        return isinstance(event, dict) and all(each(event) for each in tests)
+        """Of a list all fields must match in the same object. Where there is no object at all
+        they can only be wanted absent."""
+        objects = _objects(event) if isinstance(event, (dict, list)) else [{}]
+        return any(all(each(one) for each in tests) for one in objects)
 
-    def test_absent(event: Any) -> bool:
-        """Fields of an object that is not there can only be wanted absent."""
-        return test({} if event is _ABSENT or not isinstance(event, (dict, list)) else event)
-
-    return test_absent
+    return test
 
 
-def _any_of(alternatives: Any) -> Test:
+def _objects(value: Any) -> list[dict[str, Any]]:
+    """The value, or those in the list, at any depth."""
+    found, left = [], [value]
+    while left:
+        one = left.pop()
+        if isinstance(one, dict):
+            found.append(one)
+        elif isinstance(one, list):
+            left.extend(reversed(one))
+    return found
+
+
+def _any_of(alternatives: Any, depth: int) -> Test:
     if not isinstance(alternatives, list) or len(alternatives) < 2:
         raise InvalidPattern("$or has a list of at least two objects")
     if not all(isinstance(alternative, dict) for alternative in alternatives):
         raise InvalidPattern("$or has a list of objects")
-    tests = [_fields(alternative) for alternative in alternatives]
+    tests = [_fields(alternative, depth) for alternative in alternatives]
     return lambda event: any(test(event) for test in tests)
 
 
-def _field(name: str, wanted: Any) -> Test:
+def _field(name: str, wanted: Any, depth: int) -> Test:
     if isinstance(wanted, dict):
-        nested = _fields(wanted)
+        nested = _fields(wanted, depth)
         return lambda event: nested(event.get(name, _ABSENT))
     if not isinstance(wanted, list):
         raise InvalidPattern(f"the field {name} has neither a list nor an object")
@@ -148,11 +160,14 @@ def _existence(name: str, wanted: Sequence[Any], exists: Sequence[Any]) -> Test:
 
 def _leaves(value: Any) -> list[Any]:
     """The scalars that a field has; an object, an empty list and an absent field have none."""
-    if value is _ABSENT or isinstance(value, dict):
-        return []
-    if isinstance(value, list):
-        return [leaf for element in value for leaf in _leaves(element)]
-    return [value]
+    found, left = [], [value]
+    while left:
+        one = left.pop()
+        if isinstance(one, list):
+            left.extend(reversed(one))
+        elif one is not _ABSENT and not isinstance(one, dict):
+            found.append(one)
+    return found
 
 
 # --- alternatives
@@ -215,20 +230,42 @@ def _equals_ignore_case(operand: Any) -> Test:
 
 def _wildcard(operand: Any) -> Test:
     """`*` is any text; `\\*` and `\\\\` are the characters themselves."""
-    pattern, rest = [], _text(operand, "wildcard")
+    pieces, rest = [""], _text(operand, "wildcard")
     if re.search(r"(?<!\\)(?:\\\\)*\*\*", rest):
         raise InvalidPattern("two wildcards follow each other")
     while rest:
         if rest[0] == "\\":
             if rest[1:2] not in ("*", "\\"):
                 raise InvalidPattern("a backslash stands before * or a backslash")
-            pattern.append(re.escape(rest[1]))
+            pieces[-1] += rest[1]
             rest = rest[2:]
-        else:
-            pattern.append(".*" if rest[0] == "*" else re.escape(rest[0]))
+        elif rest[0] == "*":
+            pieces.append("")
             rest = rest[1:]
-    matches = re.compile("".join(pattern), re.DOTALL).fullmatch
-    return lambda value: type(value) is str and matches(value) is not None
+        else:
+            pieces[-1] += rest[0]
+            rest = rest[1:]
+    return lambda value: type(value) is str and _has_pieces(value, pieces)
+
+
+def _has_pieces(text: str, pieces: Sequence[str]) -> bool:
+    """Does it begin with the first, end with the last, and have the others between, in order?
+
+    Each is taken where it is found first, so this never goes back, whatever the text is.
+    """
+    first, *between = pieces
+    if not between:
+        return text == first
+    last = between.pop()
+    if not text.startswith(first):
+        return False
+    at = len(first)
+    for piece in between:
+        found = text.find(piece, at)
+        if found < 0:
+            return False
+        at = found + len(piece)
+    return text.endswith(last) and len(text) - len(last) >= at
 
 
 def _numeric(operand: Any) -> Test:

@@ -251,6 +251,19 @@ def test_a_source_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with_function(tmp_path, scene)
 
 
+def test_a_mapping_can_be_disabled_when_its_ends_are_gone(tmp_path: Path) -> None:
+    async def scene(api: SettingsApi) -> None:
+        uuid = (await create(api))["UUID"]
+        api.sources.error = InvalidParameterValue("no such queue")
+        await api.call("DeleteFunction", FunctionName="f")
+        changed = await api.call("UpdateEventSourceMapping", UUID=uuid, Enabled=False)
+        assert changed["State"] == "Disabling"
+        with pytest.raises(InvalidParameterValue, match="Function does not exist"):
+            await api.call("UpdateEventSourceMapping", UUID=uuid, Enabled=True)
+
+    with_function(tmp_path, scene)
+
+
 def test_one_source_feeds_a_function_once_but_each_alias_too(tmp_path: Path) -> None:
     async def scene(api: SettingsApi) -> None:
         made = await create(api)
