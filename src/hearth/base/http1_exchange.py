@@ -16,6 +16,7 @@ An answer to a request whose body has not ended ends the connection: the rest is
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Final, Protocol
 
@@ -25,6 +26,8 @@ log = Log("http")
 
 JOIN_BYTES_MAX: Final = 65_536
 """A larger body is not copied behind its head just to be written in one go."""
+
+HEADS_REMEMBERED: Final = 256
 
 _STATUS_LINES: Final = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n" for s in HTTPStatus}
 _LAST_CHUNK: Final = b"0\r\n\r\n"
@@ -205,7 +208,11 @@ class Exchange:
         if connection is None:
             self._sent = True
             return
-        head = response_head(status, headers, len(body), connection.next_token())
+        token = connection.next_token()
+        if type(headers) is tuple:
+            head = _constant_head(status, headers, len(body), token)
+        else:
+            head = response_head(status, headers, len(body), token)
         self._sent = True
         self._connection = self._callbacks = None
         has_no_body = self._is_head or status in _BODILESS
@@ -266,13 +273,15 @@ def response_head(status: int, headers: Headers, length: int | None, connection:
             text += f"Content-Length: {length}\r\n"
     if connection:
         text += f"Connection: {connection}\r\n"
-    lines_max = text.count("\n")
-    for name, value in headers:
-        text += f"{name}: {value}\r\n"
-        lines_max += 1
-    if text.count("\n") != lines_max or text.count("\r") != lines_max:
+    fields = [f"{name}: {value}\r\n" for name, value in headers]
+    lines = "".join(fields)
+    if lines.count("\n") != len(fields) or lines.count("\r") != len(fields):
         raise ValueError("a response header holds a line break")
-    return (text + "\r\n").encode("latin-1")
+    return f"{text}{lines}\r\n".encode("latin-1")
+
+
+_constant_head = lru_cache(maxsize=HEADS_REMEMBERED)(response_head)
+"""For headers in tuples, which are written in the source where the others are put together."""
 
 
 def join_or_list(head: bytes, body: bytes, tail: bytes = b"") -> Sequence[bytes]:

@@ -24,6 +24,9 @@ from hearth.base.http1_fields import HttpRefusal, parse_fields, split_lines
 
 LENGTH_DIGITS_MAX: Final = 18
 HEADERS_MAX: Final = 256
+KNOWN_BYTES_MAX: Final = 1_024
+"""A longer head is not remembered."""
+_UNUSUAL: Final = frozenset({"content-length", "transfer-encoding", "connection", "expect"})
 _METHODS: Final = frozenset({"GET", "POST", "PUT", "DELETE", "HEAD", "PATCH", "OPTIONS"})
 _METHOD = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}")
 _VERSION = re.compile(r"HTTP/(\d)\.\d", re.ASCII)
@@ -89,6 +92,7 @@ class RequestParser:
         "_buffer",
         "_chunked",
         "_head",
+        "_known",
         "_limits",
         "_peer",
         "_pos",
@@ -121,6 +125,7 @@ class RequestParser:
         self._pos = 0
         self._scanned = 0  # bytes after _pos that cannot begin the end of the head
         self._head: tuple[str, str, dict[str, str]] | None = None
+        self._known: tuple[bytes, tuple[str, str, dict[str, str]], bool] | None = None
         self._wanted = 0  # bytes of a body of known length
         self._body = bytearray()
         self._chunked: ChunkedBody | None = None
@@ -220,8 +225,27 @@ class RequestParser:
             return False
         self._scanned = 0
         self._pos = end + 4
-        self._read_head(split_lines(buffer[start:end]))
+        head = buffer[start:end]
+        if self._known is None or head != self._known[0]:
+            self._read_head(split_lines(head))
+            self._remember(bytes(head))
+        else:
+            self._repeat(self._known)
         return True
+
+    def _remember(self, head: bytes) -> None:
+        """Clients that poll say the same again and again. Only of requests that have no body and
+        ask for nothing special: where a body ends is looked at anew each time."""
+        assert self._head is not None
+        method, target, headers = self._head
+        if method == "GET" and len(head) <= KNOWN_BYTES_MAX and not _UNUSUAL & headers.keys():
+            self._known = head, (method, target, headers.copy()), self.is_old
+
+    def _repeat(self, known: tuple[bytes, tuple[str, str, dict[str, str]], bool]) -> None:
+        _, (method, target, headers), self.is_old = known
+        self.keep_alive = not self.is_old
+        self.received = self._wanted = 0
+        self._head = method, target, headers.copy()
 
     def _read_head(self, lines: list[str]) -> None:
         if len(lines) > HEADERS_MAX:

@@ -137,7 +137,7 @@ class ExecutionEnvironment:
             raise InternalFailure("The execution environment is gone.")
         was = self.lifecycle.state
         core.fire(Event.INVOKE)
-        outcome: asyncio.Future[InvokeResult] = asyncio.get_running_loop().create_future()
+        outcome: asyncio.Future[InvokeResult] = core.loop.create_future()
         core.run = run = Run(invocation, released, core.clock.monotonic_s(), outcome)
         self.invokes += 1
         if was is State.RESET:

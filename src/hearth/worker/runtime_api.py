@@ -19,7 +19,7 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Protocol
@@ -62,7 +62,7 @@ class Event:
 
     request: RequestId
     payload: bytes
-    headers: tuple[tuple[str, str], ...]
+    headers: Sequence[tuple[str, str]]
 
 
 class RuntimeEvents(Protocol):
@@ -340,20 +340,20 @@ def event_headers(
     trace_id: str,
     client_context: str | None,
     tenant: str | None = None,
-) -> tuple[tuple[str, str], ...]:
+) -> list[tuple[str, str]]:
     """The headers of `next`, for one invoke."""
-    headers: tuple[tuple[str, str], ...] = (
+    headers = [
         ("Content-Type", "application/json"),
         ("Lambda-Runtime-Aws-Request-Id", request),
         ("Lambda-Runtime-Deadline-Ms", str(deadline_ms)),
         ("Lambda-Runtime-Invoked-Function-Arn", invoked_arn),
         ("Lambda-Runtime-Trace-Id", trace_id),
-    )
+    ]
     if tenant is not None:
-        headers = (*headers, ("Lambda-Runtime-Aws-Tenant-Id", tenant))
-    if client_context is None:
-        return headers
-    return (*headers, ("Lambda-Runtime-Client-Context", _one_line(client_context)))
+        headers.append(("Lambda-Runtime-Aws-Tenant-Id", tenant))
+    if client_context is not None:
+        headers.append(("Lambda-Runtime-Client-Context", _one_line(client_context)))
+    return headers
 
 
 def _one_line(json_text: str) -> str:

@@ -322,4 +322,4 @@ def test_there_is_no_restore_without_snapstart() -> None:
 def test_only_an_invoke_for_a_tenant_names_it() -> None:
     plain = event_headers(R1, 1, "arn", "trace", None)
     for_blue = event_headers(R1, 1, "arn", "trace", None, "blue")
-    assert for_blue == (*plain, ("Lambda-Runtime-Aws-Tenant-Id", "blue"))
+    assert for_blue == [*plain, ("Lambda-Runtime-Aws-Tenant-Id", "blue")]

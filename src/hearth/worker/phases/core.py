@@ -1,6 +1,7 @@
 """What do the phases of one environment share?"""
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, field
 from typing import Final
 
 from hearth.base.clock import Clock
@@ -43,6 +44,8 @@ class Core:
     lines: SystemLines
     marks: StartMarks
     durable: DurableApi | None = None
+    loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
+    """Asking which one runs is a system call."""
     program: StartedProgram | None = None
     run: Run | None = None
     is_lost: bool = False

@@ -4,7 +4,6 @@ Nothing on the way of a warm invoke makes a task, touches a disk or waits for an
 the runtime.
 """
 
-import asyncio
 from collections.abc import Callable
 from typing import Final
 
@@ -57,7 +56,7 @@ class InvokePhase:
             invocation.client_context,
             core.function.tenant,
         )
-        run.timer = asyncio.get_running_loop().call_later(timeout_s, self._timed_out, run)
+        run.timer = core.loop.call_later(timeout_s, self._timed_out, run)
         program = core.program
         assert program is not None
         if program.extensions.serves_invokes:
@@ -87,8 +86,7 @@ class InvokePhase:
             run.response_began_s = run.response_began_s or run.response_ended_s
             run.produced_bytes = run.produced_bytes or len(payload)
         if not run.invocation.log_tail:
-            loop = asyncio.get_running_loop()
-            run.answer_timer = loop.call_later(ANSWER_WITHIN_S, run.answer)
+            run.answer_timer = core.loop.call_later(ANSWER_WITHIN_S, run.answer)
 
     def runtime_is_done(self) -> None:
         """It asked for its next event; extensions may go on. Only where somebody listens."""
@@ -142,8 +140,8 @@ class InvokePhase:
         """Write END and REPORT."""
         core, request = self._core, run.invocation.request
         figures = run.figures or self._figures(run)
-        core.journal.write(core.lines.end(request, failure), run)
-        line = core.lines.report(
+        ended = core.lines.end(request, failure)
+        reported = core.lines.report(
             request,
             duration_s=figures.duration_s,
             memory_used_mb=figures.memory_used_mb,
@@ -152,7 +150,7 @@ class InvokePhase:
             restore_s=figures.restore_s,
             trace=parse(run.invocation.trace_id) if self._is_told_of(run) else None,
         )
-        core.journal.write(line, run)
+        core.journal.take([line.encode() for line in (ended, reported) if line], run)
         if failure is None and (telemetry := core.telemetry) is not None:
             telling.invoke_reported(core, telemetry, run, figures, None)
 
