@@ -13,6 +13,7 @@ transport, as functions get it; raw: the least client there can be.
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -144,12 +145,16 @@ async def main(kind: str, count: int, kit: str) -> None:
     while Runtime.started < count or len(Runtime.idle) < count:
         await asyncio.sleep(0.01)
     pids = " ".join(str(process.pid) for process in processes)
+    stop = asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
     print(f"ready {front.sockets[0].getsockname()[1]} {os.getpid()} {pids}", flush=True)
     try:
-        await asyncio.Event().wait()
-    finally:
+        await stop.wait()
+    finally:  # before their API goes, or each of them complains at length
         for process in processes:
             process.kill()
+        for process in processes:
+            process.wait()
 
 
 if __name__ == "__main__":

@@ -74,8 +74,8 @@ def bench(folder: Path, seconds: float, turns: int) -> None:
 def warm_table(open_: "Hearth", signed: "Hearth", kit: Path, seconds: float, turns: int) -> None:
     print("(a) warm, and (c) CPU per invoke in µs")
     print(
-        f"{'':34} {'/s':>7} {'p50 µs':>7} {'p99 µs':>7} {'of floor':>9}"
-        f" {'platform':>9} {'runtime':>8} {'load':>6}"
+        f"{'':34} {'invokes/s':>9} {'of floor':>9} {'p50 µs':>8} {'p99 µs':>8}"
+        f"   {'platform':>9} {'runtime':>8} {'load':>6}"
     )
     for connections in (1, 8):
         runs: dict[str, list[Turn]] = {}
@@ -114,8 +114,8 @@ def show_warm(name: str, turns: "list[Turn]", base: float) -> None:
         return statistics.median(getattr(turn, field) for turn in turns)
 
     print(
-        f"{name:34} {median('per_s'):7.0f} {median('p50_us'):7.0f} {median('p99_us'):7.0f}"
-        f" {median('per_s') / base:9.2f} {median('platform_us'):9.0f}"
+        f"{name:34} {median('per_s'):9.0f} {median('per_s') / base:9.2f}"
+        f" {median('p50_us'):8.0f} {median('p99_us'):8.0f}   {median('platform_us'):9.0f}"
         f" {median('runtime_us'):8.0f} {median('load_us'):6.0f}"
         + (f"  ERRORS {sum(t.errors for t in turns)}" if any(t.errors for t in turns) else "")
     )
@@ -168,18 +168,24 @@ def cpu_s(pids: list[int]) -> float:
 
 @contextmanager
 def floor(kind: str, runtimes: int, kit: Path) -> Iterator[tuple[int, int, list[int]]]:
-    process = subprocess.Popen(
-        [sys.executable, HERE / "floor.py", kind, str(runtimes), kit],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    try:
-        _, port, *pids = process.stdout.readline().split()
-        yield int(port), int(pids[0]), [int(pid) for pid in pids[1:]]
-    finally:
-        process.terminate()
-        process.wait(10)
+    with tempfile.TemporaryFile("w+") as complaints:
+        process = subprocess.Popen(
+            [sys.executable, HERE / "floor.py", kind, str(runtimes), kit],
+            stdout=subprocess.PIPE,
+            stderr=complaints,
+            text=True,
+        )
+        assert process.stdout is not None
+        try:
+            ready, _, said = process.stdout.readline().partition(" ")
+            if ready != "ready":
+                complaints.seek(0)
+                sys.exit(f"floor, {kind}: {complaints.read()}")
+            port, *pids = said.split()
+            yield int(port), int(pids[0]), [int(pid) for pid in pids[1:]]
+        finally:
+            process.terminate()
+            process.wait(10)
 
 
 def plain_request(port: int) -> bytes:
