@@ -226,11 +226,11 @@ class RequestParser:
         self._scanned = 0
         self._pos = end + 4
         head = buffer[start:end]
-        if self._known is None or head != self._known[0]:
+        if self._known is not None and head == self._known[0]:
+            self._repeat(self._known)
+        else:
             self._read_head(split_lines(head))
             self._remember(bytes(head))
-        else:
-            self._repeat(self._known)
         return True
 
     def _remember(self, head: bytes) -> None:

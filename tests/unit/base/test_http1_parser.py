@@ -402,3 +402,35 @@ def test_h11_sees_the_same_requests(data: bytes) -> None:
     ours, status = parse([data] if data else [])
     assert status is None
     assert [(r.method, r.target, r.headers, r.body, r.trailers) for r in ours] == seen_by_h11(data)
+
+
+def test_a_head_that_comes_again_means_the_same_and_nothing_of_what_came_between() -> None:
+    poll = b"GET /next HTTP/1.1\r\nHost: a\r\n\r\n"
+    post = b"POST /answer HTTP/1.1\r\nHost: b\r\nContent-Length: 2\r\n\r\nhi"
+    requests, status = parse([poll, post, poll, poll + post, poll])
+    assert status is None
+    assert [r.target for r in requests] == [
+        "/next",
+        "/answer",
+        "/next",
+        "/next",
+        "/answer",
+        "/next",
+    ]
+    assert [r.body for r in requests] == [b"", b"hi", b"", b"", b"hi", b""]
+    requests[2].headers["host"] = "changed by who got it"
+    assert requests[3].headers == {"host": "a"}
+
+
+def test_a_head_that_comes_again_ends_the_connection_only_if_it_says_so() -> None:
+    parser = RequestParser(LIMITS)
+    poll = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+    last = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+    old = b"GET / HTTP/1.0\r\n\r\n"
+    kept = []
+    for data in (poll, last, last, poll, old, old, poll, poll):
+        parser.feed(data)
+        assert parser.next_request() is not None
+        kept.append((parser.keep_alive, parser.is_old))
+    stays, goes, old_one = (True, False), (False, False), (False, True)
+    assert kept == [stays, goes, goes, stays, old_one, old_one, stays, stays]
