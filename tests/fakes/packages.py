@@ -10,11 +10,13 @@ HANDLER = "def handler(event, context):\n    return event\n"
 
 
 def zip_of(files: Mapping[str, str | bytes] | None = None) -> bytes:
-    """A deployment package; by default with one handler, app.handler."""
+    """A deployment package; by default with one handler, app.handler. The same at any time."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as package:
         for name, content in (files if files is not None else {"app.py": HANDLER}).items():
-            package.writestr(name, content)
+            entry = zipfile.ZipInfo(name)
+            entry.external_attr = 0o600 << 16
+            package.writestr(entry, content, zipfile.ZIP_DEFLATED)
     return buffer.getvalue()
 
 
