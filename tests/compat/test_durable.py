@@ -283,6 +283,9 @@ def test_the_timeout_decides_whether_a_caller_may_wait(client: Any) -> None:
 
 def test_a_published_version_is_kept_to(client: Any) -> None:
     version = client.publish_version(FunctionName=FLOWS)["Version"]
+    client.get_waiter("function_active_v2").wait(
+        FunctionName=FLOWS, Qualifier=version, WaiterConfig={"Delay": 1, "MaxAttempts": 60}
+    )
     answer = client.invoke(
         FunctionName=FLOWS, Qualifier=version, Payload='{"flow": "wait", "seconds": 1}'
     )
