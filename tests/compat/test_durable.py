@@ -4,19 +4,22 @@ The functions have no network: what the SDK asks of Lambda comes in through its 
 """
 
 import json
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from compat.durable_flows import durable_package
-from compat.platform import Platform, create, wait_until
+from compat.durable_flows import SDK, durable_package
+from compat.platform import PYTHON, Platform, create, wait_until
 
 pytestmark = [pytest.mark.compat, pytest.mark.timeout(300)]
 
 FLOWS = "durable-flows"
 SHORT = "durable-short"
 PLAIN = "durable-plain"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "durable" / "app.py"
 LATEST = "$LATEST"
 
 
@@ -292,3 +295,33 @@ def test_a_published_version_is_kept_to(client: Any) -> None:
     assert json.loads(answer["Payload"].read()) == ["before", "after"]
     assert f":function:{FLOWS}:{version}/durable-execution/" in answer["DurableExecutionArn"]
     assert answer["ExecutedVersion"] == version
+
+
+def test_the_example_by_command(platform: Platform, tmp_path: Path) -> None:
+    """docs/durable.md, line by line."""
+    build = tmp_path / "build"
+    shutil.copytree(SDK, build / SDK.name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(EXAMPLE, build)
+
+    def hearth(*arguments: str) -> str:
+        done = platform.command(*arguments)
+        assert done.returncode == 0, done.stderr
+        return done.stdout + done.stderr
+
+    flags = ["--handler", "app.handler", "--runtime", PYTHON, "--durable", "86400"]
+    said = hearth("deploy", str(build), "--name", "orders", *flags)
+    assert "hearth invoke 'orders:$LATEST'" in said
+    started = hearth(
+        *("invoke", "orders:$LATEST", "--event", "--execution-name", "order-7"),
+        *("-p", '{"order": 7}'),
+    )
+    arn = started.split("Durable execution: ")[1].strip()
+    client: Any = platform.client()
+    callback = callback_of(client, arn)
+    assert arn in hearth("executions", "list", "orders", "--status", "RUNNING")
+    client.send_durable_execution_callback_success(CallbackId=callback, Result=b"yes")
+    assert json.loads(ended(client, arn)["Result"])["shipped"] is True
+    shown = hearth("executions", "show", arn)
+    assert "SUCCEEDED" in shown
+    assert "CallbackSucceeded" in shown
+    client.delete_function(FunctionName="orders")

@@ -1,7 +1,7 @@
 """How are durable executions wired to the rest? Who invokes and asks, and where sandboxes knock."""
 
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from hearth.api.durable_door import OPEN, DurableDoor
@@ -9,8 +9,10 @@ from hearth.api.operation import Operation
 from hearth.api.operations import durable, durable_lists
 from hearth.app.choices import new_id
 from hearth.app.meter import MeteredInvoker
+from hearth.base import metrics
 from hearth.base.clock import Clock
 from hearth.base.jobs import Jobs
+from hearth.base.metrics import Metric, Values
 from hearth.control.functions import Functions
 from hearth.durable.executions import Executions
 from hearth.durable.start import Starter
@@ -59,6 +61,16 @@ def open_durable(
         upkeep=upkeep,
         handlers=handlers,
     )
+
+
+def of_durable(path: DurablePath) -> Mapping[Metric, Values]:
+    return {
+        metrics.DURABLE_STARTED: path.executions.started.items(),
+        metrics.DURABLE_ENDED: [
+            ((*name, status), number) for (name, status), number in path.upkeep.ended.items()
+        ],
+        metrics.DURABLE_RUNNING: path.executions.running().items(),
+    }
 
 
 def accept_by(

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
+from hearth.app.durable import of_durable
 from hearth.app.event_sources import of_sources
 from hearth.app.meter import FunctionCounts, Name
 from hearth.app.parts import Parts
@@ -41,6 +42,7 @@ class MetricsView:
                 **of_events(backlogs, parts.clock),
                 **of_concurrency(parts.counter),
                 **of_sources(parts.sources),
+                **of_durable(parts.durable),
                 **self._of_platform(),
             }
         )

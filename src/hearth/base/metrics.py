@@ -129,6 +129,15 @@ ITERATOR_AGE: Final = Metric(
     _AGE_S,
 )
 
+# --- durable executions
+DURABLE_STARTED: Final = _counter("durable_execution_started", "Durable executions that began.")
+DURABLE_ENDED: Final = _counter(
+    "durable_execution_ended", "Durable executions that are over, by how.", (*FUNCTION, "status")
+)
+DURABLE_RUNNING: Final = _gauge(
+    "approximate_running_durable_executions", "Durable executions that are not over.", FUNCTION
+)
+
 # --- concurrency
 CONCURRENT: Final = _gauge("concurrent_executions", "Invokes that run.", SCOPE)
 UNRESERVED: Final = _gauge(

@@ -41,6 +41,13 @@ POLLS_MAX: Final = 3_000
 @click.option(
     "--per-tenant", is_flag=True, help="No environment serves two tenants; only of a new function."
 )
+@click.option(
+    "--durable",
+    "execution_timeout",
+    type=click.IntRange(1, 31_622_400),
+    metavar="S",
+    help="Invokes start durable executions of at most so many seconds. Only for a new function.",
+)
 @click.option("--role", metavar="ARN", help="Any valid role; Hearth only keeps it.")
 @click.option(
     "--watch", "-w", "watches", is_flag=True, help="Deploy again whenever a file changes."
@@ -72,6 +79,7 @@ def deploy(
       hearth deploy ./api                     # only the code again
       hearth deploy ./web --handler index.handler --runtime nodejs22.x --layer ARN:1
       hearth deploy ./api --url               # and print a URL for curl and browsers
+      hearth deploy ./orders --handler app.handler --runtime python3.13 --durable 86400
       hearth deploy ./api --watch             # a saved file is live on the next invoke
     """
     paths = read_state(state)
@@ -112,6 +120,8 @@ def _show(function: Any, url: str | None) -> None:
 
 def _tell(verb: str, name: str, function: Any, url: str | None, endpoint: str) -> None:
     note(f"{verb} {name} ({function.get('Runtime')}, {function.get('MemorySize')} MB)")
+    if "DurableConfig" in function:  # AWS takes no invoke without a qualifier
+        name = f"'{name}:$LATEST'"
     click.echo(function["FunctionArn"])
     if url is None:
         tenant = " --tenant-id T" if "TenancyConfig" in function else ""
@@ -124,13 +134,15 @@ def _tell(verb: str, name: str, function: Any, url: str | None, endpoint: str) -
 
 def _configuration(given: dict[str, Any]) -> dict[str, Any]:
     """The members that CreateFunction and UpdateFunctionConfiguration share."""
-    members = {
+    members: dict[str, Any] = {
         "Handler": given["handler"],
         "Runtime": given["runtime"],
         "MemorySize": given["memory"],
         "Timeout": given["timeout"],
         "Role": given["role"],
     }
+    if given["execution_timeout"] is not None:
+        members["DurableConfig"] = {"ExecutionTimeout": given["execution_timeout"]}
     if given["layers"]:
         members["Layers"] = list(given["layers"])
     if given["variables"]:

@@ -29,6 +29,10 @@ _BROKEN_OFF: Final = "The answer broke off before its end: Hearth has ended, or 
 @click.option("--log", is_flag=True, help="Show the last 4 KB of this invoke's log, on stderr.")
 @click.option("--qualifier", metavar="Q", help="A version or an alias.")
 @click.option("--tenant-id", metavar="T", help="For whom, if the function keeps tenants apart.")
+@click.option("--event", "is_event", is_flag=True, help="Only hand the event over; do not wait.")
+@click.option(
+    "--execution-name", metavar="N", help="Of the durable execution to start, or to join."
+)
 @click.option("--stream", is_flag=True, help="Print the answer as the function writes it.")
 @state_option
 def invoke(
@@ -39,6 +43,8 @@ def invoke(
     log: bool,
     qualifier: str | None,
     tenant_id: str | None,
+    is_event: bool,
+    execution_name: str | None,
     stream: bool,
     state: str | None,
 ) -> None:
@@ -51,7 +57,10 @@ def invoke(
       hearth invoke hello -p '{"n": 1}' --log
       hearth invoke hello --payload-file event.json | jq .
       hearth invoke writer --stream
+      hearth invoke 'orders:$LATEST' --event --execution-name order-7 -p '{"id": 7}'
     """
+    if is_event and (stream or log):
+        raise click.UsageError("With --event there is no answer to --stream or --log.")
     if payload is not None and payload_file is not None:
         raise click.UsageError("Give --payload or --payload-file, not both.")
     event = payload_file.read() if payload_file is not None else (payload or "{}").encode()
@@ -59,27 +68,34 @@ def invoke(
         raise Failure(f"The payload has {len(event)} bytes; Lambda takes {PAYLOAD_BYTES_MAX}.")
     paths = read_state(state)
     client = aws.lambda_client(paths)
-    request: InvocationRequestTypeDef = {
+    members = {
         "FunctionName": function,
         "Payload": event,
         "LogType": "Tail" if log else "None",
+        "InvocationType": "Event" if is_event else None,
+        "Qualifier": qualifier,
+        "TenantId": tenant_id,
+        "DurableExecutionName": execution_name,
     }
-    if qualifier is not None:
-        request["Qualifier"] = qualifier
-    if tenant_id is not None:
-        request["TenantId"] = tenant_id
+    given: Any = {name: value for name, value in members.items() if value is not None}
+    request: InvocationRequestTypeDef = given
     with aws.errors_explained(paths):
-        if stream:
-            function_error = _stream(client, request)
-        else:
-            answer = client.invoke(**request)
-            body = answer["Payload"].read()
-            _show_log(request, answer.get("LogResult"))
-            click.echo(body)
-            function_error = answer.get("FunctionError")
+        function_error = _stream(client, request) if stream else _whole(client, request)
     if function_error is not None:
         click.echo(f"hearth: the function failed ({function_error}).", err=True)
         sys.exit(1)
+
+
+def _whole(client: "LambdaClient", request: "InvocationRequestTypeDef") -> str | None:
+    """Print the answer; returns what kind of error it is, if it is one."""
+    answer = client.invoke(**request)
+    body = answer["Payload"].read()
+    _show_log(request, answer.get("LogResult"))
+    if request.get("InvocationType") != "Event":
+        click.echo(body)
+    if "DurableExecutionArn" in answer:
+        output.note(f"Durable execution: {answer['DurableExecutionArn']}")
+    return answer.get("FunctionError")
 
 
 def _stream(client: "LambdaClient", request: "InvocationRequestTypeDef") -> str | None:

@@ -7,6 +7,7 @@ from hearth.cli.deploy import deploy
 from hearth.cli.doctor import doctor
 from hearth.cli.event import event
 from hearth.cli.events import events
+from hearth.cli.executions import executions
 from hearth.cli.invoke import invoke
 from hearth.cli.keys import keys
 from hearth.cli.logs import logs
@@ -34,7 +35,7 @@ def cli() -> None:
 
 for command in (
     *(up, down, status, ps, logs, events, mappings),
-    *(invoke, event, deploy, doctor, runtimes, keys),
+    *(invoke, event, deploy, executions, doctor, runtimes, keys),
 ):
     cli.add_command(command)
 

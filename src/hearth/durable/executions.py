@@ -10,6 +10,7 @@ earlier process left, and what is kept for too long, is in `upkeep.py`.
 
 import asyncio
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, TypeVar
 
@@ -25,7 +26,7 @@ from hearth.durable.facts import Fact, Kind, Origin
 from hearth.durable.invocations import ended_of, invocation_payload, refused
 from hearth.durable.rules import RESTARTED, Ended
 from hearth.durable.shelf import Shelf
-from hearth.durable.store import Record, Store, UnreadableFacts
+from hearth.durable.store import Name, Record, Store, UnreadableFacts
 from hearth.durable.timers import Timers
 from hearth.engine.contract import EngineUnavailable
 from hearth.model.durable import ExecutionArn, ExecutionStatus
@@ -65,11 +66,12 @@ class Executions:
         self._chains = Chains(invoker, self, new_id, clock.epoch_ms)
         self._store: Store | None = None
         self._ready = asyncio.Event()
-        self._shelf = Shelf()
+        self.shelf = Shelf()
         self.timers = Timers(clock, self._wake)
         self.on_end: Callable[[Case, Execution], None] = lambda _case, _execution: None
         """Told of each execution that is over, perhaps more than once."""
-        self.started = 0
+        self.started: Counter[Name] = Counter()
+        """Since this process began, by account, region and function."""
 
     def opened(self, store: Store) -> None:
         self._store = store
@@ -95,7 +97,7 @@ class Executions:
                 known = await store.create(record, self._first(call, record, is_async=is_async))
             except EngineUnavailable as error:
                 raise unwell() from error
-            self.started += known.id == record.id
+            self.started[record.counted_as] += known.id == record.id
         if known.digest != record.digest or known.status is ExecutionStatus.DELETING:
             raise DurableExecutionAlreadyStarted(
                 f"A durable execution with the name {known.name} has already been started."
@@ -114,6 +116,10 @@ class Executions:
     async def find_id(self, id_: str) -> Case | None:
         record = (await self.store()).get(id_)
         return None if record is None else self.case(record)
+
+    def running(self) -> Counter[Name]:
+        """How many are not over; none before they have been read."""
+        return Counter(r.counted_as for r in self._store or () if r.status.is_open)
 
     async def records(self) -> Iterable[Record]:
         return iter(await self.store())
@@ -141,11 +147,11 @@ class Executions:
 
     def case(self, record: Record) -> Case:
         assert self._store is not None
-        return self._shelf.case(record, self._store)
+        return self.shelf.case(record, self._store)
 
     def drop(self, id_: str) -> None:
         """It is deleted."""
-        self._shelf.drop(id_)
+        self.shelf.drop(id_)
 
     def _new_record(self, call: InvokeCall, function: FunctionVersion) -> Record:
         assert function.durable is not None
@@ -215,7 +221,7 @@ class Executions:
         if execution is None:
             return
         case.status = execution.status
-        self._shelf.used(case)
+        self.shelf.used(case)
         if not execution.is_open:
             case.ended.set()
             self.on_end(case, execution)

@@ -38,6 +38,8 @@ from hearth.model.ids import AccountId, FunctionKey, FunctionName, Region
 BUCKET: Final = "DURABLE"
 QUEUES: Final = tuple(f"DURABLE_{n}" for n in range(4))
 FORMAT: Final = 1
+Name = tuple[str, str, str]
+"""Account, region and name of a function."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +73,10 @@ class Record:
     @property
     def arn(self) -> ExecutionArn:
         return ExecutionArn(function=self.key, version=self.version, name=self.name, id=self.id)
+
+    @property
+    def counted_as(self) -> Name:
+        return self.account, self.region, self.function
 
     @property
     def place(self) -> str:

@@ -2,6 +2,7 @@
 of what was kept for as long as its function's owner wanted."""
 
 import asyncio
+from collections import Counter
 from dataclasses import replace
 from typing import Final
 
@@ -12,7 +13,7 @@ from hearth.durable.case import Case
 from hearth.durable.contract import unwell
 from hearth.durable.execution import Execution
 from hearth.durable.executions import PAUSE_S, Executions
-from hearth.durable.store import Record, Store
+from hearth.durable.store import Name, Record, Store
 from hearth.engine.contract import Conflict, Engine, EngineUnavailable
 from hearth.model.durable import ExecutionStatus
 from hearth.model.errors import ResourceConflict
@@ -33,8 +34,8 @@ class Upkeep:
         self._now_ms = clock.epoch_ms
         self._jobs = jobs
         self._settling: dict[str, asyncio.Task[None]] = {}
-        self.ended: dict[str, int] = {}
-        """How many have ended, by how."""
+        self.ended: Counter[tuple[Name, str]] = Counter()
+        """How many have ended since this process began, by function, and how."""
         executions.on_end = self._on_end
 
     async def run(self) -> None:
@@ -84,8 +85,7 @@ class Upkeep:
 
     def _on_end(self, case: Case, execution: Execution) -> None:
         if case.record.status.is_open and case.id not in self._settling:
-            status = str(execution.status)
-            self.ended[status] = self.ended.get(status, 0) + 1
+            self.ended[case.record.counted_as, str(execution.status)] += 1
             settle = self._settle(case, execution)
             self._settling[case.id] = self._jobs.spawn(settle, name="durable-settle")
 
