@@ -21,6 +21,8 @@ import logging
 seen = []
 def handler(event, context):
     seen.append(context.tenant_id)
+    if event.get("fail"):
+        raise ValueError("as asked")
     logging.getLogger().warning("serving")
     return seen
 """
@@ -89,6 +91,40 @@ def test_an_environment_serves_one_tenant(platform: Platform) -> None:
     assert said == {"blue", "green", "red"}
     rows = json.loads(platform.command("ps", "--json").stdout)
     assert {"blue", "green"} <= {row["tenant"] for row in rows if row["function"] == name}
+
+
+def test_an_event_that_failed_is_still_its_tenants(platform: Platform) -> None:
+    client, name = platform.client(), f"tenants-{uuid.uuid4().hex[:8]}"
+    create(
+        client,
+        name,
+        CODE,
+        TenancyConfig={"TenantIsolationMode": "PER_TENANT"},
+        LoggingConfig={"LogFormat": "JSON"},
+        Timeout=60,
+    )
+    client.put_function_event_invoke_config(FunctionName=name, MaximumRetryAttempts=0)
+    accepted = client.invoke(
+        FunctionName=name, TenantId="blue", InvocationType="Event", Payload=b'{"fail": 1}'
+    )
+    request = accepted["ResponseMetadata"]["RequestId"]
+
+    def condition() -> Any:
+        shown = platform.command("events", "show", name, request, "--json")
+        detail = json.loads(shown.stdout or "{}")
+        return detail.get("event", {}).get("condition"), detail.get("tenant")
+
+    wait_until(lambda: condition() == ("RetriesExhausted", "blue"), "the event is dead")
+    assert platform.command("events", "redrive", name, request, "--yes").returncode == 0
+
+    def runs() -> list[str]:
+        return [
+            line["record"]["tenantId"]
+            for line in messages(platform, name)
+            if line.get("type") == "platform.report"
+        ]
+
+    wait_until(lambda: runs() == ["blue", "blue"], "it was run again for blue")
 
 
 def test_a_tenant_is_required_where_it_is_used_and_nowhere_else(platform: Platform) -> None:

@@ -55,6 +55,7 @@ class EventDetail(msgspec.Struct, frozen=True, kw_only=True):
     payload: str
     client_context: str | None
     trace_id: str | None
+    tenant: str | None = None
     status_code: int | None
     """Of the last attempt's answer, as what follows; None if there was none."""
     executed_version: str | None
@@ -166,6 +167,7 @@ def _detail(row: EventRow) -> EventDetail:
         payload=call.payload.decode(errors="replace"),
         client_context=call.client_context,
         trace_id=call.trace_id,
+        tenant=call.tenant,
         status_code=None if response is None else response.status_code,
         executed_version=answered.executed_version,
         function_error=answered.function_error,

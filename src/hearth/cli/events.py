@@ -348,6 +348,7 @@ def _fields(detail: EventDetail) -> list[tuple[str, str]]:
         ("because", detail.reason or None),
         ("due in", _until(now_ms, event) if event.due_ms is not None else None),
         ("trace", detail.trace_id),
+        ("tenant", detail.tenant),
         ("client context", detail.client_context),
         ("payload", detail.payload),
         ("answered", None if detail.status_code is None else str(detail.status_code)),
