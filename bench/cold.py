@@ -2,9 +2,10 @@
 
 All on one core, the client too. A sample is a function that nobody has invoked before; the kinds of
 starts and the floor (AWS's client started bare) take turns, so judge by the last column, the ratio
-to the floor of the same run. What a row measures stands in cold_rows.py.
+to the floor of the same run. What a row measures stands in cold_starts.py
+and cold_wholes.py; what this machine lacks is named in its row.
 
-    python bench/cold.py [--samples 40] [--core N] [--rows stem,miss,...] [--burst 500]
+    python bench/cold.py [--samples 20] [--core N] [--rows stem,miss,...] [--burst 500]
 """
 
 import argparse
@@ -15,7 +16,8 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from cold_rows import ROWS, Bench, NotHere, Row, invoke
+from cold_bench import Bench, NotHere, invoke
+from cold_rows import ROWS, Row
 from run import machine
 
 __all__ = ["invoke", "show"]
@@ -23,7 +25,7 @@ __all__ = ["invoke", "show"]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--samples", type=int, default=40)
+    parser.add_argument("--samples", type=int, default=20)
     parser.add_argument("--core", type=int, default=max(os.sched_getaffinity(0)))
     parser.add_argument("--burst", type=int, default=500)
     parser.add_argument("--rows", default="", help="only these: " + ", ".join(r.key for r in ROWS))
@@ -38,13 +40,14 @@ def main() -> None:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hearth-cold-")))
         bench = Bench(folder, stack, options.burst)
-        in_turns(bench, [row for row in rows if row.sample is not None], options.samples)
+        floor = in_turns(bench, [row for row in rows if row.sample is not None], options.samples)
         for row in rows:
             if row.whole is not None:
-                print(line(row, measured(bench, row)), flush=True)
+                print(line(row, measured(bench, row, floor)), flush=True)
 
 
-def in_turns(bench: Bench, rows: list[Row], samples: int) -> None:
+def in_turns(bench: Bench, rows: list[Row], samples: int) -> float | None:
+    """The floor's median, if it was measured."""
     times: dict[str, list[float]] = {row.key: [] for row in rows}
     missing: dict[str, str] = {}
     for _ in range(samples):
@@ -60,17 +63,28 @@ def in_turns(bench: Bench, rows: list[Row], samples: int) -> None:
         if row.key in missing:
             print(line(row, f"   {missing[row.key]}"))
             continue
-        ratio = "" if floor is None else f"{statistics.median(times[row.key]) / floor:8.2f}"
+        ratio = of_floor(statistics.median(times[row.key]), floor)
         print(line(row, f"{show(times[row.key], 8)} {ratio}"), flush=True)
+    return floor
 
 
-def measured(bench: Bench, row: Row) -> str:
+def of_floor(each_ms: float, floor: float | None) -> str:
+    return "" if floor is None else f"{each_ms / floor:8.2f}"
+
+
+def measured(bench: Bench, row: Row, floor: float | None) -> str:
     assert row.whole is not None
     try:
         figures = row.whole(bench)
     except NotHere as error:
         return f"   {error}"
-    return show(figures.samples, 8) if figures.samples else f"   {figures.text}"
+    if figures.samples:
+        ratio = of_floor(statistics.median(figures.samples), floor)
+        return f"{show(figures.samples, 8)} {ratio}"
+    ratio = (
+        "" if figures.each_ms is None else f", {of_floor(figures.each_ms, floor).strip()} of floor"
+    )
+    return f"   {figures.text}{ratio}"
 
 
 def line(row: Row, text: str) -> str:

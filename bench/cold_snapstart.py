@@ -1,6 +1,7 @@
-"""How fast does a function start that imports numpy: initialised beforehand (SnapStart), and not?
+"""How fast does a function start that imports numpy, or pandas: initialised beforehand (SnapStart),
+and not?
 
-numpy comes from PyPI for the newest of the Pythons that AWS has SnapStart for and this machine has.
+They come from PyPI for the newest of the Pythons that AWS has SnapStart for and this machine has.
 """
 
 import io
@@ -19,29 +20,32 @@ from hearth.runtimes import interpreters
 
 RUNTIMES = ("python3.13", "python3.12", "python3.14")
 MEMORY_MB = 1024
-HANDLER = (
-    "import numpy\ndef handler(event, context):\n    return {'ok': int(numpy.ones(3).sum())}\n"
-)
+HANDLERS = {
+    "numpy": "import numpy\ndef handler(event, context):\n"
+    "    return {'ok': int(numpy.ones(3).sum())}\n",
+    "pandas": "import pandas\ndef handler(event, context):\n"
+    "    return {'ok': int(pandas.Series([1, 2]).sum())}\n",
+}
 ROLE = "arn:aws:iam::000000000000:role/lambda"
 
 
-class NoNumpy(Exception):
+class NoPackage(Exception):
     """Why there is none for any of these Pythons."""
 
 
 @cache
-def package() -> tuple[str, bytes]:
-    """The runtime, and a package with numpy for it. Raises NoNumpy."""
+def package(module: str) -> tuple[str, bytes]:
+    """The runtime, and a package with the module for it. Raises NoPackage."""
     import os
 
     folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
     there = [n for n in RUNTIMES if interpreters.find(n, folders, Path.home()) is not None]
     if not there:
-        raise NoNumpy(f"none of {', '.join(RUNTIMES)} is on this machine")
+        raise NoPackage(f"none of {', '.join(RUNTIMES)} is on this machine")
     with tempfile.TemporaryDirectory(prefix="hearth-numpy-") as folder:
         version = there[0].removeprefix("python")
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        what = ["--python-version", version, "--only-binary=:all:", "numpy"]
+        what = ["--python-version", version, "--only-binary=:all:", module]
         got = subprocess.run(
             [*pip, "--target", folder, *what],
             capture_output=True,
@@ -49,29 +53,29 @@ def package() -> tuple[str, bytes]:
             check=False,
         )
         if got.returncode != 0:
-            raise NoNumpy(f"numpy is not to be had for {there[0]}")
-        return there[0], _zip(Path(folder))
+            raise NoPackage(f"{module} is not to be had for {there[0]}")
+        return there[0], _zip(Path(folder), HANDLERS[module])
 
 
-def _zip(folder: Path) -> bytes:
+def _zip(folder: Path, handler: str) -> bytes:
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("app.py", HANDLER)
+        archive.writestr("app.py", handler)
         for path in sorted(folder.rglob("*")):
             if path.is_file() and "/tests/" not in path.as_posix():
                 archive.write(path, path.relative_to(folder).as_posix())
     return content.getvalue()
 
 
-class NumpyFunction:
+class HeavyFunction:
     """One function on one platform. `invoke(name)` returns milliseconds."""
 
-    def __init__(self, client: Any, name: str, invoke: Callable[[str], float]) -> None:
+    def __init__(self, client: Any, name: str, invoke: Callable[[str], float], module: str) -> None:
         self._client = client
         self._name = name
         self._invoke = invoke
         self._edits = 0
-        runtime, code = package()
+        runtime, code = package(module)
         client.create_function(
             FunctionName=name,
             Runtime=runtime,
