@@ -3,6 +3,7 @@
 Importing the commands takes a moment, in which Python would answer Ctrl-C with a traceback.
 """
 
+import gc
 import os
 import signal
 from types import FrameType
@@ -16,8 +17,10 @@ def main() -> None:
     before = signal.getsignal(signal.SIGINT)
     if before is signal.default_int_handler:  # else somebody has had us ignore it
         signal.signal(signal.SIGINT, _end)
+    gc.disable()  # nothing of an import is garbage
     from hearth.cli.main import main as command
 
+    gc.enable()
     signal.signal(signal.SIGINT, before)
     command()
 

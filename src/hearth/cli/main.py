@@ -1,24 +1,48 @@
 """What can be typed? All commands of `hearth`, and the console script."""
 
+from importlib import import_module
+from typing import Final
+
 import click
 
 from hearth import __version__
-from hearth.cli.deploy import deploy
-from hearth.cli.doctor import doctor
-from hearth.cli.event import event
-from hearth.cli.events import events
-from hearth.cli.executions import executions
-from hearth.cli.invoke import invoke
-from hearth.cli.keys import keys
-from hearth.cli.logs import logs
-from hearth.cli.mappings import mappings
 from hearth.cli.platform import InstalledPlatform
-from hearth.cli.running import down, ps, status
-from hearth.cli.runtimes import runtimes
-from hearth.cli.up import up
+
+COMMANDS: Final = {
+    "up": "up",
+    "down": "running",
+    "status": "running",
+    "ps": "running",
+    "logs": "logs",
+    "events": "events",
+    "mappings": "mappings",
+    "invoke": "invoke",
+    "event": "event",
+    "executions": "executions",
+    "deploy": "deploy",
+    "doctor": "doctor",
+    "runtimes": "runtimes",
+    "keys": "keys",
+}
+"""In which module of this room each is, under its own name."""
 
 
-@click.group(context_settings={"help_option_names": ["--help", "-h"]})
+class Commands(click.Group):
+    """Imports a command when it is typed: `hearth up` needs nothing of the others."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 -- click's signature
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        module = COMMANDS.get(cmd_name)
+        if module is None:
+            return None
+        command = getattr(import_module(f"hearth.cli.{module}"), cmd_name)
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["--help", "-h"]})
 @click.version_option(__version__, prog_name="hearth", message="%(prog)s %(version)s")
 def cli() -> None:
     """AWS Lambda on your own machines.
@@ -31,13 +55,6 @@ def cli() -> None:
 
     Every AWS client works too, with AWS_ENDPOINT_URL=http://127.0.0.1:4566.
     """
-
-
-for command in (
-    *(up, down, status, ps, logs, events, mappings),
-    *(invoke, event, deploy, executions, doctor, runtimes, keys),
-):
-    cli.add_command(command)
 
 
 def main() -> None:

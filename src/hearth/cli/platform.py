@@ -5,8 +5,10 @@ rooms, stands above this one: so it is looked up by name, and checked against th
 """
 
 import asyncio
+import gc
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol, cast
 
 from hearth.model.diagnosis import Diagnosis
@@ -66,4 +68,15 @@ class InstalledPlatform:
 
 
 def _app() -> Platform:
-    return cast("Platform", importlib.import_module("hearth.app"))
+    with _no_collections():  # nothing of an import is garbage
+        return cast("Platform", importlib.import_module("hearth.app"))
+
+
+@contextmanager
+def _no_collections() -> Iterator[None]:
+    """Without looking for garbage."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
