@@ -45,6 +45,7 @@ def echo(name):
         name=name, method=request.method, query=request.args.to_dict(flat=False),
         body=request.get_data(as_text=True), header=request.headers.get("X-Mine"),
         context="x-amzn-request-context" in request.headers,
+        tenant=request.headers.get("X-Amz-Tenant-Id"),
     )
     answer.set_cookie("seen", "yes")
     return answer, 201
@@ -102,8 +103,8 @@ def logged(platform: Platform, name: str) -> list[str]:
     return [event["message"].rstrip("\n") for page in found for event in page["events"]]
 
 
-def web(client: "LambdaClient", mode: str) -> tuple[str, str]:
-    """A function that is a Flask application, and the host of its URL."""
+def web(client: "LambdaClient", mode: str, **settings: Any) -> str:
+    """A function that is a Flask application."""
     layer = {
         "extensions/lambda-adapter": program("lambda-adapter"),
         "bootstrap": WRAPPER.encode(),
@@ -130,14 +131,15 @@ def web(client: "LambdaClient", mode: str) -> tuple[str, str]:
         },
         MemorySize=1769,
         Timeout=60,
+        **settings,
     )
-    url_mode: Any = mode.upper()
-    return name, make_public(client, name, InvokeMode=url_mode)
+    return name
 
 
 def test_a_flask_application_behind_a_url_with_the_web_adapter(platform: Platform) -> None:
     client = platform.client()
-    name, host = web(client, "buffered")
+    name = web(client, "buffered")
+    host = make_public(client, name)
     answer = call(platform, host, "POST", "/echo/a%20b?x=1&x=2", b"some text", {"X-Mine": "yes"})
     assert answer.status == 201, answer.body
     assert answer.json == {
@@ -147,6 +149,7 @@ def test_a_flask_application_behind_a_url_with_the_web_adapter(platform: Platfor
         "body": "some text",
         "header": "yes",
         "context": True,
+        "tenant": None,
     }
     assert answer.headers["Set-Cookie"] == "seen=yes; Path=/"
     assert call(platform, host, target="/bytes").body == bytes(range(256))
@@ -160,9 +163,33 @@ def test_a_flask_application_behind_a_url_with_the_web_adapter(platform: Platfor
     )
 
 
+def test_the_web_adapter_says_for_whom_a_request_is(platform: Platform) -> None:
+    client = platform.client()
+    name = web(client, "buffered", TenancyConfig={"TenantIsolationMode": "PER_TENANT"})
+    event = {
+        "version": "2.0",
+        "routeKey": "$default",
+        "rawPath": "/echo/x",
+        "rawQueryString": "",
+        "headers": {"host": "example.com"},
+        "requestContext": {
+            "http": {"method": "GET", "path": "/echo/x", "protocol": "HTTP/1.1"},
+            "timeEpoch": 0,
+        },
+        "isBase64Encoded": False,
+    }
+    for tenant in ("blue", "green"):
+        answer = client.invoke(FunctionName=name, TenantId=tenant, Payload=json.dumps(event))
+        payload = json.loads(answer["Payload"].read())
+        assert payload["statusCode"] == 201, payload
+        assert json.loads(payload["body"])["tenant"] == tenant
+    client.delete_function(FunctionName=name)
+
+
 def test_a_flask_application_streams_through_the_web_adapter(platform: Platform) -> None:
     client = platform.client()
-    name, host = web(client, "response_stream")
+    name = web(client, "response_stream")
+    host = make_public(client, name, InvokeMode="RESPONSE_STREAM")
 
     def is_early() -> bool:
         """Whether the first part was here before the application made the second."""
