@@ -1,9 +1,9 @@
 """Runs the hostile program in a sandbox, as whoever runs this; prints one JSON object.
 
-`scenario.py DIRECTORY BACKEND [NATIVE]`: a private, empty directory; bubblewrap, zygote, stem, or
-an OCI runtime; the program of C, compiled. Standard library and hearth only, so that it also runs
-where pytest cannot be imported. `inside` is what the program reports, `outside` is what the host
-sees of it, `ends` what became of the sandboxes.
+`scenario.py DIRECTORY BACKEND [NATIVE]`: a private, empty directory; bubblewrap, zygote, stem,
+template (of which each program is a fork), or an OCI runtime; the program of C, compiled. Standard
+library and hearth only, so that it also runs where pytest cannot be imported. `inside` is what the
+program reports, `outside` is what the host sees of it, `ends` what became of the sandboxes.
 """
 
 import asyncio
@@ -26,7 +26,8 @@ from hearth.base.clock import SystemClock
 from hearth.base.jobs import Jobs
 from hearth.model.ids import SandboxId
 from hearth.worker.sandboxes.bubblewrap import BubblewrapBackend
-from hearth.worker.sandboxes.contract import Mount, Program, SandboxSpec, ZygoteKind
+from hearth.worker.sandboxes.bubblewrap_sandbox import BubblewrapSandbox
+from hearth.worker.sandboxes.contract import Channels, Mount, Program, SandboxSpec, ZygoteKind
 from hearth.worker.sandboxes.oci import OciBackend
 from hearth.worker.sandboxes.seccomp.numbers import NUMBERS
 from hearth.worker.sandboxes.zygote import ZygoteBackend
@@ -38,6 +39,7 @@ BACKENDS: dict[str, Callable[..., BubblewrapBackend]] = {
     "bubblewrap": BubblewrapBackend,
     "zygote": ZygoteBackend,
     "stem": ZygoteBackend,
+    "template": ZygoteBackend,
     **{name: partial(OciBackend, runtime=name) for name in ("runc", "crun", "runsc")},
 }
 TMP_MB = 32
@@ -61,6 +63,16 @@ abstract.listen()
 while True:
     print("alive", flush=True)
     time.sleep(0.1)
+"""
+FORKED = """
+import sys
+template = None
+def main():
+    print("prepared", flush=True)
+    template.serve()
+    code = sys.argv[1]
+    sys.argv[:] = ["-c", *sys.argv[2:]]
+    exec(compile(code, "<string>", "exec"), {"__name__": "__main__"})
 """
 HUNGRY = "kept = []\nwhile len(kept) < 1_000: kept.append(b'x' * (4 << 20))"
 
@@ -121,7 +133,12 @@ async def report(directory: Path, kind: str, native: Path | None) -> dict[str, A
                 assert backend.stems().taken == stems
         finally:
             await backend.close()
-    return {"capabilities": dataclasses.asdict(capabilities), "targets": reachable, **found}
+    return {
+        "how": kind,
+        "capabilities": dataclasses.asdict(capabilities),
+        "targets": reachable,
+        **found,
+    }
 
 
 async def attack(
@@ -131,9 +148,9 @@ async def attack(
     reachable: dict[str, Any],
     native: Path | None,
 ) -> dict[str, Any]:
-    neighbour = await backend.create(spec("neighbour", kind))
+    start = Starts(backend, kind, directory)
     mark = f"neighbour-{reachable['marker']}"
-    others = await neighbour.start(program(NEIGHBOUR, [mark], ()))
+    _, others = await start("neighbour", program(NEIGHBOUR, [mark], ()))
     async with asyncio.timeout(EVENTUALLY_S):
         await next_line(others.stdout)
     # Of a kernel of its own, the host sees no processes but that kernel's.
@@ -143,11 +160,10 @@ async def attack(
     shutil.copytree(INSIDE, code / PACKAGE, ignore=shutil.ignore_patterns("__pycache__"))
     if native is not None:
         shutil.copy(native, code / "native")
-    sandbox = await backend.create(spec("hostile", kind))
-    start = "import runpy, sys; sys.path.insert(0, '/var/task'); "
-    start += "runpy.run_module('integration.escape.inside.hostile', run_name='__main__')"
-    mount = Mount(code, "/var/task")
-    channels = await sandbox.start(program(start, [json.dumps(reachable)], (mount,)))
+    text = "import runpy, sys; sys.path.insert(0, '/var/task'); "
+    text += "runpy.run_module('integration.escape.inside.hostile', run_name='__main__')"
+    hostile = program(text, [json.dumps(reachable)], (Mount(code, "/var/task"),))
+    sandbox, channels = await start("hostile", hostile)
     async with asyncio.timeout(EVENTUALLY_S):
         said = await next_line(channels.stdout)
     outside = [seen for seen in processes_with(reachable["marker"]) if mark not in seen["command"]]
@@ -156,11 +172,10 @@ async def attack(
     rest(others.stdout)
     async with asyncio.timeout(EVENTUALLY_S):
         alive = await next_line(others.stdout)
-    bomb = await backend.create(spec("bomb", kind))
-    held = await bomb.start(program(HUNGRY, [], ()))
+    bomb, held = await start("bomb", program(HUNGRY, [], ()))
     async with asyncio.timeout(EVENTUALLY_S):
         exit_ = await bomb.wait()
-    for open_ in (channels, others, held):
+    for open_ in (channels, others, held, *start.templates):
         open_.api.close()
         os.close(open_.stdout)
         os.close(open_.stderr)
@@ -170,6 +185,47 @@ async def attack(
     }
     inside = json.loads(said or "{}")
     return {"inside": inside, "outside": outside, "errors": errors.decode(), "ends": ends}
+
+
+class Starts:
+    """How a program is started: at once, or as a fork of a template that was started so."""
+
+    def __init__(self, backend: BubblewrapBackend, kind: str, directory: Path) -> None:
+        self._backend = backend
+        self._kind = kind
+        self._kit = directory / "kit"
+        self.templates: list[Channels] = []
+
+    async def __call__(self, name: str, program: Program) -> tuple[BubblewrapSandbox, Channels]:
+        of = spec(name, self._kind)
+        if self._kind == "template":
+            program = self._scripted(program)
+            template = await self._template(f"{name}-template", program)
+            of = dataclasses.replace(of, fork_of=template)
+        sandbox = await self._backend.create(of)
+        return sandbox, await sandbox.start(program)
+
+    async def _template(self, name: str, program: Program) -> BubblewrapSandbox:
+        of = dataclasses.replace(spec(name, self._kind), kind=program.zygote, is_template=True)
+        sandbox = await self._backend.create(of)
+        channels = await sandbox.start(dataclasses.replace(program, is_template=True))
+        self.templates.append(channels)
+        async with asyncio.timeout(EVENTUALLY_S):
+            assert await next_line(channels.stdout) == b"prepared\n"
+        assert await sandbox.become_template(lambda: None) == ""
+        return sandbox
+
+    def _scripted(self, program: Program) -> Program:
+        """The same, by a script that becomes a template first."""
+        self._kit.mkdir(exist_ok=True)
+        (self._kit / "script.py").write_text(FORKED)
+        mount = Mount(self._kit, "/var/runtime")
+        script = "/var/runtime/script.py"
+        kind = dataclasses.replace(KIND, script=script, mounts=(mount,))
+        _, *rest = program.argv[len(COMMAND) :]
+        argv = (*COMMAND, script, *rest)
+        mounts = (*program.mounts, mount)
+        return dataclasses.replace(program, argv=argv, mounts=mounts, zygote=kind)
 
 
 def spec(name: str, kind: str) -> SandboxSpec:
