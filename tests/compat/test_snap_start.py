@@ -159,3 +159,37 @@ def test_all_environments_of_a_version_have_one_init_in_common(
         assert len(answer["pids"]) == 2, "its own and that of its sandbox's init"
     for drawn in zip(*(answer["drawn"] for answer in answers), strict=True):
         assert len(set(drawn)) == 3, drawn
+
+
+def test_a_version_that_cannot_be_forked_says_why_and_waits_itself(
+    platform: Platform, runtime: str
+) -> None:
+    client = platform.client()
+    code = "import socket\nkept = socket.socket()\n" + CODE
+    number = published(client, "snap-socket", code, runtime)
+    shown = platform.command("ps").stderr
+    why = "not forked, because it has an open socket or connection"
+    assert f"snap-socket {number}: 1 initialised and waiting; {why}" in shown, shown
+    answer = client.invoke(FunctionName="snap-socket", Qualifier=number)
+    assert json.loads(answer["Payload"].read())["events"] == ["init", "before", "after"]
+
+
+def test_templates_come_back_after_a_restart_and_go_with_their_function(
+    tmp_path: Path, runtime: str
+) -> None:
+    platform = Platform(tmp_path / "state")
+    platform.start()
+    try:
+        number = published(platform.client(), "snap-kept", CODE, runtime)
+        assert platform.stop() == 0
+        platform.start()
+        line = f"snap-kept {number}: 1 initialised and waiting, forked from a template"
+        wait_until(lambda: line in platform.command("ps").stderr, "it is there again")
+        client = platform.client()
+        answer = client.invoke(FunctionName="snap-kept", Qualifier=number)
+        assert json.loads(answer["Payload"].read())["events"] == ["init", "before", "after"]
+        client.delete_function(FunctionName="snap-kept")
+        wait_until(lambda: "snap-kept" not in platform.command("ps").stderr, "it is gone")
+        assert platform.stop() == 0
+    finally:
+        platform.close()

@@ -51,6 +51,22 @@ class StemRow(msgspec.Struct, frozen=True, kw_only=True):
     wanted: int
 
 
+class SnapshotRow(msgspec.Struct, frozen=True, kw_only=True):
+    """What of one SnapStart version was initialised beforehand."""
+
+    account: str
+    region: str
+    function: str
+    version: str
+    waiting: int
+    has_template: bool
+    template_bytes: int
+    forks: int
+    """Of its template, so far."""
+    why_not: str
+    """Why it cannot be forked."""
+
+
 class StemReport(msgspec.Struct, frozen=True, kw_only=True):
     kinds: list[StemRow] = []
     taken: int = 0
@@ -85,6 +101,7 @@ class StatusReport(msgspec.Struct, frozen=True, kw_only=True):
     """Since the start."""
     log_lines_lost: int
     stems: StemReport = StemReport()
+    snapshots: list[SnapshotRow] = []
 
 
 class SandboxRow(msgspec.Struct, frozen=True, kw_only=True):

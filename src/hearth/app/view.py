@@ -5,11 +5,12 @@ import os
 from collections.abc import Sequence
 
 from hearth import __version__
-from hearth.api.admin import SandboxRow, StatusReport, StemReport, StemRow
+from hearth.api.admin import SandboxRow, SnapshotRow, StatusReport, StemReport, StemRow
 from hearth.app.choices import stems_of
 from hearth.app.parts import Parts
 from hearth.settings import Settings
 from hearth.worker.sandboxes.stems import StemStatistics
+from hearth.worker.snapshots import SnapshotStatus
 
 MB = 1024 * 1024
 
@@ -55,6 +56,7 @@ class View:
             invokes=parts.worker.invokes,
             log_lines_lost=parts.logs.lines_lost,
             stems=_stem_report(stems_of(parts.backend)),
+            snapshots=[_snapshot_row(seen) for seen in parts.worker.snapshots.status()],
         )
 
     def rows(self) -> Sequence[SandboxRow]:
@@ -78,6 +80,21 @@ class View:
                 )
             )
         return rows
+
+
+def _snapshot_row(seen: SnapshotStatus) -> SnapshotRow:
+    template = seen.template
+    return SnapshotRow(
+        account=seen.key.account,
+        region=seen.key.region,
+        function=seen.key.name,
+        version=seen.version,
+        waiting=seen.waiting,
+        has_template=template is not None,
+        template_bytes=template.memory_bytes if template else 0,
+        forks=template.forks if template else 0,
+        why_not=seen.why_not,
+    )
 
 
 def _stem_report(seen: StemStatistics) -> StemReport:

@@ -9,7 +9,7 @@ from typing import Final
 
 import click
 
-from hearth.api.admin import StemReport
+from hearth.api.admin import SnapshotRow, StemReport
 from hearth.cli import output, run_directory
 from hearth.cli.admin_client import AdminClient
 from hearth.cli.output import Failure, note
@@ -107,8 +107,11 @@ def ps(*, state: str | None, as_json: bool) -> None:
     if as_json:
         output.show_json(rows)
         return
-    for kind in client.status().stems.kinds:
+    status = client.status()
+    for kind in status.stems.kinds:
         note(f"{kind.ready} launched and waiting for {kind.runtime} of account {kind.account}.")
+    for snapshot in status.snapshots:
+        note(_snapshot(snapshot))
     if not rows:
         note("No sandbox runs: none was needed yet, or all were idle for long enough to end.")
         return
@@ -130,6 +133,14 @@ def ps(*, state: str | None, as_json: bool) -> None:
             for row in sorted(rows, key=lambda row: (row.function, row.version, -row.age_s))
         ],
     )
+
+
+def _snapshot(seen: SnapshotRow) -> str:
+    waiting = f"{seen.function} {seen.version}: {seen.waiting} initialised and waiting"
+    if seen.has_template:
+        size = output.mebibytes(seen.template_bytes)
+        return f"{waiting}, forked from a template of {size} ({seen.forks} forks so far)."
+    return f"{waiting}; not forked, because {seen.why_not}." if seen.why_not else f"{waiting}."
 
 
 @click.command()

@@ -25,7 +25,7 @@ from hearth.model.ids import FunctionKey
 from hearth.worker.environment import ExecutionEnvironment
 from hearth.worker.sandboxes.contract import SandboxFailed
 from hearth.worker.template_policy import FORK_MB, TEMPLATES_MAX
-from hearth.worker.templates import Make, Templates, Version, version_of
+from hearth.worker.templates import Make, Templates, TemplateStatus, Version, version_of
 
 log = Log("worker")
 
@@ -44,6 +44,17 @@ class _Waiting:
     is_fork: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotStatus:
+    """Of one version, for `hearth ps`."""
+
+    key: FunctionKey
+    version: str
+    waiting: int
+    template: TemplateStatus | None
+    why_not: str
+
+
 class Snapshots:
     """`make` makes an environment, not started."""
 
@@ -54,6 +65,8 @@ class Snapshots:
         self.templates = Templates(make, clock, jobs)
         self._waiting: dict[Version, deque[_Waiting]] = {}
         self._at_work: set[Version] = set()
+        self._forgotten: set[Version] = set()
+        """Of those at work: what comes of it is to go."""
 
     @property
     def committed_mb(self) -> int:
@@ -69,6 +82,15 @@ class Snapshots:
         Raises InitFailed if its init fails, InvalidRuntime if this machine cannot run it,
         InternalFailure if the sandbox could not be made.
         """
+        version = version_of(function)
+        self._at_work.add(version)
+        try:
+            await self._take(function)
+        finally:
+            await self._done(version)
+
+    async def _take(self, function: FunctionVersion) -> None:
+        """Raises as take()."""
         try:
             if self.templates.why_not(function) or not await self._take_template(function):
                 await self._take_plain(function)
@@ -150,6 +172,7 @@ class Snapshots:
         def has_gone(version: Version) -> bool:
             return version[0] == key and version not in kept
 
+        self._forgotten.update(version for version in self._at_work if has_gone(version))
         self.templates.drop(has_gone)
         for version in [version for version in self._waiting if has_gone(version)]:
             self._jobs.spawn(self._drop(version), name="drop-snapshot")
@@ -165,6 +188,20 @@ class Snapshots:
     async def stop_waiting(self) -> None:
         for version in list(self._waiting):
             await self._drop(version)
+
+    def status(self) -> list[SnapshotStatus]:
+        templates, refusals = self.templates.status(), self.templates.refusals()
+        versions = dict.fromkeys([*templates, *refusals, *self._waiting])
+        return [
+            SnapshotStatus(
+                key=key,
+                version=number,
+                waiting=len(self._waiting.get((key, instance, number), ())),
+                template=templates.get((key, instance, number)),
+                why_not=refusals.get((key, instance, number), ""),
+            )
+            for key, instance, number in versions
+        ]
 
     async def _resume(self, functions: list[FunctionVersion]) -> None:
         for function in functions:
@@ -185,12 +222,19 @@ class Snapshots:
                 if fork is None:
                     break
                 await self._let_wait(fork, is_fork=True)
-            if self._lacks(function):
-                await self.take(function)
+            if self._lacks(function) and version not in self._forgotten:
+                await self._take(function)
         except ServiceError as error:
             log.warning("no environment waits", function=function.arn, error=error)
         finally:
-            self._at_work.discard(version)
+            await self._done(version)
+
+    async def _done(self, version: Version) -> None:
+        self._at_work.discard(version)
+        if version in self._forgotten:
+            self._forgotten.discard(version)
+            self.templates.drop(lambda one: one == version)
+            await self._drop(version)
 
     async def _let_wait(self, environment: ExecutionEnvironment, *, is_fork: bool) -> None:
         since_s = self._clock.monotonic_s()

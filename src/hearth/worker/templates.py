@@ -49,12 +49,7 @@ class _Template:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TemplateStatus:
-    """For `hearth ps`."""
-
-    function: FunctionVersion
-    sandbox: str
     memory_bytes: int
-    age_s: float
     forks: int
 
 
@@ -176,18 +171,14 @@ class Templates:
             _, template = self._templates.popitem()
             await template.environment.stop()
 
-    def status(self) -> list[TemplateStatus]:
-        now_s = self._clock.monotonic_s()
-        return [
-            TemplateStatus(
-                function=template.environment.function,
-                sandbox=template.environment.sandbox.id,
+    def status(self) -> dict[Version, TemplateStatus]:
+        return {
+            version: TemplateStatus(
                 memory_bytes=template.environment.sandbox.usage().memory_bytes,
-                age_s=now_s - template.environment.lifecycle.since_s,
                 forks=template.forks,
             )
-            for template in self._templates.values()
-        ]
+            for version, template in self._templates.items()
+        }
 
     def _leave_soon(self, template: _Template) -> None:
         self._jobs.spawn(self._leave(template), name="end-template")
