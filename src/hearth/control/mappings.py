@@ -304,10 +304,7 @@ def _double(mapping: EventSourceMapping) -> ResourceConflict:
 
 def _refuse_leaving(mapping: EventSourceMapping) -> None:
     if mapping.change is Change.DELETING:
-        raise ResourceInUse(
-            "The operation cannot be performed at this time. The event source mapping is in use: "
-            "it is being deleted."
-        )
+        raise ResourceInUse("Cannot update the event source mapping because it is in use.")
 
 
 def _not_found() -> ResourceNotFound:

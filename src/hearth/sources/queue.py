@@ -1,9 +1,10 @@
 """How does a queue reach its function? Pollers that wait for messages, and take batches to it.
 
 A poller receives, invokes, deletes what succeeded, and begins again. There is one while nothing
-comes, and it waits in a long poll. Each that found something lets another one wait, up to five and
-to what the mapping allows; one that found nothing ends, if another one waits. A function that is
-throttled halves the number, each success lets it grow by one.
+comes, and it waits in a long poll. Each that found something lets another one wait, up to five; one
+that found nothing ends, if another one waits. All together are five at first; while all are at
+work they may grow by five a second, as at AWS, up to what the mapping allows, since each may need
+a sandbox that is still to be made. A function that is throttled halves the number.
 
 What is never done: delete a message before its batch has succeeded. A batch that failed is left
 alone: its messages come back when the queue's visibility timeout ends, or go to its dead letter
@@ -31,6 +32,9 @@ RECEIVE_MAX: Final = 10
 """Of SQS: for one call, also to delete."""
 WAITING_MAX: Final = 5
 """Long polls at a time to which others are added."""
+POLLERS_FIRST: Final = 5
+GROW_S: Final = 0.2
+"""Between one more and one more."""
 CONCURRENCY_MAX: Final = 1_000
 """Where the mapping says nothing; the account's concurrency is a bound too."""
 PAUSE_S_MIN: Final = 0.25
@@ -60,7 +64,8 @@ class QueuePoller:
         self._clock = clock
         self._filters = Filters(mapping.kind, mapping.filters)
         self._most = mapping.concurrency_max or CONCURRENCY_MAX
-        self._allowed = self._most
+        self._allowed = min(self._most, POLLERS_FIRST)
+        self._grown_s = clock.monotonic_s()
         self._pollers: set[asyncio.Task[None]] = set()
         self._waiting: set[asyncio.Task[None]] = set()
         """Of the pollers: those that have begun nothing, and may be cancelled."""
@@ -92,6 +97,15 @@ class QueuePoller:
         self._pollers.discard(task)
         self._status.pollers -= 1
 
+    def _grow(self) -> None:
+        """After a success."""
+        now_s = self._clock.monotonic_s()
+        is_full = len(self._pollers) >= self._allowed and not self._waiting
+        if is_full and self._allowed < self._most and now_s - self._grown_s >= GROW_S:
+            self._allowed += 1
+            self._grown_s = now_s
+            self._add()
+
     def _is_spare(self, *, found: bool) -> bool:
         """Is there nothing for it to do, or are there too many?"""
         return bool(self._waiting and not found) or len(self._pollers) > self._allowed
@@ -112,7 +126,9 @@ class QueuePoller:
                 return
             finally:
                 self._waiting.discard(me)
-            if held:
+            if not held:
+                self._allowed = min(self._allowed, max(POLLERS_FIRST, len(self._pollers)))
+            else:
                 if len(self._waiting) < WAITING_MAX and len(self._pollers) < self._allowed:
                     self._add()
                 await self._work(held, until_s)
@@ -238,7 +254,7 @@ class QueuePoller:
             self._status.failed += len(batch)
             self._status.call_failed(answer.reason)
             return False
-        self._allowed = min(self._most, self._allowed + 1)
+        self._grow()
         failed: frozenset[str] | None = frozenset()
         if self._mapping.reports_failures:
             assert answer.result is not None
