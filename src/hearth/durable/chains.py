@@ -13,7 +13,7 @@ from typing import Final, Protocol, TypeVar
 from hearth.durable import rules
 from hearth.durable.case import Case
 from hearth.durable.contract import Invoker
-from hearth.durable.execution import Execution, Operation, Status, Type
+from hearth.durable.execution import Execution, Operation
 from hearth.durable.facts import Error, Fact, Kind
 from hearth.durable.invocations import function_failure, is_throttle
 from hearth.durable.rules import Ended
@@ -36,14 +36,6 @@ class Executions(Protocol):
     ) -> T: ...
 
     async def status_of(self, arn: ExecutionArn) -> ExecutionStatus | None: ...
-
-
-def open_chains(execution: Execution) -> list[Operation]:
-    return [
-        operation
-        for operation in execution.operations.values()
-        if operation.type is Type.CHAINED_INVOKE and operation.status is Status.STARTED
-    ]
 
 
 class Chains:

@@ -185,7 +185,6 @@ def _step_after(operation: Operation, fact: Fact, status: Status, changed: int) 
 class Answered(NamedTuple):
     """A checkpoint that was answered: a repetition of it gets the same answer."""
 
-    client_token: str
     at_ms: int
     digest: str
     turn: int
@@ -207,6 +206,8 @@ class Execution:
         self.operations: dict[str, Operation] = {}
         self.dues: dict[str, int] = {}
         """Of open operations to which time does something."""
+        self.chains: dict[str, Operation] = {}
+        """Chained invokes that are under way."""
         self.facts: list[Fact] = [first]
         self.turn = 0
         self.told = 0
@@ -224,7 +225,8 @@ class Execution:
         """What asked for the pause that it is in."""
         self.paused_ms: int | None = None
         self.pause_tokens: dict[str, int] = {}
-        self.answered: list[Answered] = []
+        self.answered: dict[str, Answered] = {}
+        """By client token, the oldest first."""
         self.timeout_due_ms = first.at_ms + self.origin.config.timeout_s * 1000
         self.size_bytes = size_of(first.payload)
         self._began = 0
@@ -306,6 +308,11 @@ class Execution:
             self.dues[now.id] = now.due_ms
         else:
             self.dues.pop(now.id, None)
+        if now.type is Type.CHAINED_INVOKE:
+            if now.status.is_open:
+                self.chains[now.id] = now
+            else:
+                self.chains.pop(now.id, None)
 
     def _apply_to_all(self, fact: Fact) -> None:
         kind = fact.kind
@@ -341,11 +348,16 @@ class Execution:
         self.turn += 1
         self.told = len(self.facts)
         if fact.client_token is not None:
-            answer = Answered(
-                fact.client_token, fact.at_ms, fact.digest or "", self.turn, fact.since
-            )
-            oldest_ms = fact.at_ms - CLIENT_TOKEN_MS
-            self.answered = [*(a for a in self.answered if a.at_ms > oldest_ms), answer]
+            answer = Answered(fact.at_ms, fact.digest or "", self.turn, fact.since)
+            self.answered[fact.client_token] = answer
+            self._forget_answers(fact.at_ms - CLIENT_TOKEN_MS)
+
+    def _forget_answers(self, until_ms: int) -> None:
+        while self.answered:
+            oldest = next(iter(self.answered))
+            if self.answered[oldest].at_ms > until_ms:
+                return
+            del self.answered[oldest]
 
     def _paused_or_resumed(self, fact: Fact) -> None:
         match fact.kind:

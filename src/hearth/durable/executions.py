@@ -19,7 +19,7 @@ from hearth.base.jobs import Jobs
 from hearth.base.log import Log
 from hearth.durable import rules
 from hearth.durable.case import Case
-from hearth.durable.chains import Chains, open_chains
+from hearth.durable.chains import Chains
 from hearth.durable.contract import Invoker, unwell
 from hearth.durable.execution import Execution, Operation
 from hearth.durable.facts import Fact, Kind, Origin
@@ -235,7 +235,7 @@ class Executions:
                 if execution.invocations == 0 and execution.origin.request:
                     case.running = execution.origin.request
                 self._jobs.spawn(self._invoke(case, case.running), name="durable-invoke")
-        for operation in open_chains(execution):
+        for operation in execution.chains.values():
             if operation.id not in case.chains:
                 case.chains.add(operation.id)
                 self._jobs.spawn(self._chain(case, operation), name="durable-chain")

@@ -124,14 +124,14 @@ def checkpoint(
     now_ms: int,
 ) -> Checkpointed:
     """Raises InvalidParameterValue. `digest` is that of the whole request."""
-    for answer in execution.answered:
-        if answer.client_token == client_token and answer.at_ms > now_ms - CLIENT_TOKEN_MS:
-            if answer.digest != digest:
-                raise InvalidParameterValue(
-                    "The client token was used for a different checkpoint request."
-                )
-            is_last = answer.turn != execution.turn or execution.invoking is None
-            return Checkpointed([], answer.turn, answer.since, is_last or not execution.is_open)
+    answer = None if client_token is None else execution.answered.get(client_token)
+    if answer is not None and answer.at_ms > now_ms - CLIENT_TOKEN_MS:
+        if answer.digest != digest:
+            raise InvalidParameterValue(
+                "The client token was used for a different checkpoint request."
+            )
+        is_last = answer.turn != execution.turn or execution.invoking is None
+        return Checkpointed([], answer.turn, answer.since, is_last or not execution.is_open)
     check_token(execution, token)
     facts = facts_of(execution, updates, now_ms)
     told = execution.told
