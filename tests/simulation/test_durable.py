@@ -55,14 +55,14 @@ def check(program: list[tuple[Any, ...]], seed: int, faults: int) -> DurableWorl
 
 
 @given(programs)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_a_program_comes_to_what_it_would_without_sleeping(program: list[tuple[Any, ...]]) -> None:
     world = check(program, seed=0, faults=0)
     assert set(world.effects.values()) <= {1}
 
 
 @given(programs, st.integers(0, 2**32), st.integers(1, 6))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_faults_change_nothing_of_it(
     program: list[tuple[Any, ...]], seed: int, faults: int
 ) -> None:
