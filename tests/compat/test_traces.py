@@ -16,6 +16,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 
 from compat.platform import Platform, create, wait_active
 
+pytestmark = pytest.mark.compat
+
 WITHIN_S = 60.0
 T = TypeVar("T")
 PARENT = "53995c3f42cd8ad8"

@@ -7,6 +7,7 @@
     GET  /logs/follow?account&region&group[&after&wait_s]            LogAnswer; waits for events
     GET  /metrics                                      text, for Prometheus
     /events…                                           see admin_events
+    /debug…                                            see admin_debug
     POST /stop                                         {}; Hearth drains and ends
 
 JSON over HTTP/1.1. Who may open the socket (mode 0600) may do all this: there are no credentials.
@@ -33,7 +34,7 @@ from hearth.model.ids import AccountId, Region
 from hearth.model.logs import EventId, LogGroup
 
 ADMIN_LIMITS: Final = HttpLimits(
-    head_bytes_max=16_384, body_bytes_max=16_384, connections_max=64, idle_timeout_s=75.0
+    head_bytes_max=16_384, body_bytes_max=7 * 1024 * 1024, connections_max=64, idle_timeout_s=75.0
 )
 FOLLOW_S_MAX: Final = 30.0
 
@@ -171,6 +172,8 @@ class Stop(Protocol):
 
 
 Parameters = Mapping[str, str]
+BODY: Final = "\0body"
+"""The parameter that is the request's body, where it has one."""
 Route = Callable[[Parameters], Awaitable[Any]]
 Routes = Mapping[str, tuple[str, Route]]
 """By path: the method, and who answers."""
@@ -222,6 +225,8 @@ class AdminApi:
             _refuse(responder, HTTPStatus.METHOD_NOT_ALLOWED, f"{url.path} wants {method}.")
         else:
             parameters = dict(parse_qsl(url.query, keep_blank_values=True))
+            if request.body:
+                parameters[BODY] = request.body.decode(errors="surrogateescape")
             job = self._jobs.spawn(_answer(route, parameters, responder), name="admin-request")
 
             def give_up() -> None:

@@ -4,10 +4,12 @@ import asyncio
 from contextlib import AsyncExitStack
 
 from hearth.api import admin
+from hearth.api.admin_debug import debug_routes
 from hearth.api.admin_events import event_routes
 from hearth.api.admin_mappings import mapping_routes
 from hearth.api.metrics import METRICS_LIMITS, PATH, MetricsDoor, metrics_routes
 from hearth.app.choices import bind, endpoint_of
+from hearth.app.debugging import Debugging
 from hearth.app.metrics_view import MetricsView
 from hearth.app.parts import Parts
 from hearth.app.view import View
@@ -32,6 +34,8 @@ async def open_back_doors(
         await door.start(sock)
         log.info("metrics are served", at=metrics_url)
     view = View(settings, parts, endpoint, metrics_url, stop)
+    debugging = Debugging(parts)
+    stack.push_async_callback(debugging.close)
     api = admin.AdminApi(
         status=view,
         sandboxes=view,
@@ -39,6 +43,7 @@ async def open_back_doors(
         stop=view,
         jobs=parts.jobs,
         more={
+            **debug_routes(debugging),
             **event_routes(parts.events.desk),
             **mapping_routes(parts.sources),
             **metrics_routes(metrics.text),

@@ -3,6 +3,7 @@
 import http.client
 import os
 import socket
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -11,6 +12,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from hearth.api.admin import FOLLOW_S_MAX, LogAnswer, SandboxRow, StatusReport
+from hearth.api.admin_debug import DebugBegun, DebugDone
 from hearth.api.admin_events import BacklogRow, Done, EventDetail, EventLine
 from hearth.api.admin_mappings import MappingRow
 from hearth.cli.output import Failure
@@ -20,6 +22,8 @@ from hearth.settings import StatePaths
 ANSWER_S: Final = 10.0
 LONG_S: Final = 3_600.0
 """For what may be done to a million events."""
+BEGIN_S: Final = 300.0
+"""A runtime may have to be set up."""
 T = TypeVar("T")
 
 
@@ -93,6 +97,24 @@ class AdminClient:
             "POST", "/events/purge", Done, function=of, state=state, request=one
         ).events
 
+    def begin_debug(
+        self, account: str, region: str, function: str, qualifier: str | None, port: int | None
+    ) -> DebugBegun:
+        named: dict[str, int | str] = {"account": account, "region": region, "name": function}
+        named["qualifier"] = qualifier or ""
+        if port is not None:
+            named["port"] = port
+        named["function"] = named.pop("name")
+        return self._send("POST", "/debug/begin", DebugBegun, named, patience_s=BEGIN_S)
+
+    def run_debug(self, session: str, event: bytes) -> DebugDone:
+        """Waits for as long as somebody debugs."""
+        named: dict[str, int | str] = {"session": session}
+        return self._send("POST", "/debug/run", DebugDone, named, patience_s=None, body=event)
+
+    def end_debug(self, session: str) -> None:
+        self._ask("POST", "/debug/end", dict[str, str], session=session)
+
     def stop(self) -> None:
         self._ask("POST", "/stop", dict[str, str])
 
@@ -113,11 +135,23 @@ class AdminClient:
             where = (function.account, function.region, function.function)
             named |= dict(zip(("account", "region", "function"), where, strict=True))
         patience_s = LONG_S if function is not None else ANSWER_S + FOLLOW_S_MAX
+        return self._send(method, path, answer, named, patience_s=patience_s)
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        answer: type[T],
+        named: Mapping[str, Any],
+        *,
+        patience_s: float | None,
+        body: bytes | None = None,
+    ) -> T:
         try:
             with closing(_Connection(self._paths.admin_socket, patience_s)) as connection:
-                connection.request(method, f"{path}?{urlencode(named)}")
+                connection.request(method, f"{path}?{urlencode(named)}", body)
                 response = connection.getresponse()
-                status, body = response.status, response.read()
+                status, said = response.status, response.read()
         except (FileNotFoundError, ConnectionRefusedError) as error:
             raise NotRunning(self._paths) from error
         except PermissionError as error:
@@ -131,12 +165,12 @@ class AdminClient:
         if status == http.client.SERVICE_UNAVAILABLE:
             raise Gone("Hearth is ending, or too many ask it at once.")
         if status != http.client.OK:
-            raise Failure(msgspec.json.decode(body, type=dict[str, str])["message"])
-        return msgspec.json.decode(body, type=answer)
+            raise Failure(msgspec.json.decode(said, type=dict[str, str])["message"])
+        return msgspec.json.decode(said, type=answer)
 
 
 class _Connection(http.client.HTTPConnection):
-    def __init__(self, path: Path, patience_s: float) -> None:
+    def __init__(self, path: Path, patience_s: float | None) -> None:
         super().__init__("hearth", timeout=patience_s)
         self._path = path
 

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from hearth.cli import aws, output
+from hearth.cli import aws, debug, output
 from hearth.cli.output import Failure
 from hearth.cli.running import state_option
 from hearth.model.limits import PAYLOAD_BYTES_MAX
-from hearth.settings import read_state
+from hearth.settings import read_client_settings, read_state
 
 if TYPE_CHECKING:
     from types_boto3_lambda.client import LambdaClient
@@ -34,6 +34,22 @@ _BROKEN_OFF: Final = "The answer broke off before its end: Hearth has ended, or 
     "--execution-name", metavar="N", help="Of the durable execution to start, or to join."
 )
 @click.option("--stream", is_flag=True, help="Print the answer as the function writes it.")
+@click.option(
+    "--debug", "debugs", is_flag=True, help="Wait for a debugger first (Python, Node.js)."
+)
+@click.option(
+    "--debug-port",
+    type=click.IntRange(0, 65_535),
+    metavar="PORT",
+    help="Of 127.0.0.1, to attach to.  [default: 5678 or 9229, else any free one]",
+)
+@click.option(
+    "--source",
+    metavar="DIR",
+    default="${workspaceFolder}",
+    show_default=True,
+    help="Where the function's files are, for the debugger.",
+)
 @state_option
 def invoke(
     function: str,
@@ -46,6 +62,9 @@ def invoke(
     is_event: bool,
     execution_name: str | None,
     stream: bool,
+    debugs: bool,
+    debug_port: int | None,
+    source: str,
     state: str | None,
 ) -> None:
     """Call FUNCTION (its name or ARN) and print what it returns.
@@ -58,6 +77,7 @@ def invoke(
       hearth invoke hello --payload-file event.json | jq .
       hearth invoke writer --stream
       hearth invoke 'orders:$LATEST' --event --execution-name order-7 -p '{"id": 7}'
+      hearth invoke hello -p '{"n": 1}' --debug --source ./examples/hello
     """
     if is_event and (stream or log):
         raise click.UsageError("With --event there is no answer to --stream or --log.")
@@ -67,6 +87,14 @@ def invoke(
     if len(event) > PAYLOAD_BYTES_MAX:
         raise Failure(f"The payload has {len(event)} bytes; Lambda takes {PAYLOAD_BYTES_MAX}.")
     paths = read_state(state)
+    if debugs:
+        if stream or is_event or tenant_id or execution_name:
+            raise click.UsageError(
+                "--debug is for a plain invoke: only -p, -f, --log, --qualifier."
+            )
+        wishes = debug.Wishes(debug_port, source, log, read_client_settings().region)
+        debug.debug(paths, function, qualifier, event, wishes)
+        return
     client = aws.lambda_client(paths)
     members = {
         "FunctionName": function,

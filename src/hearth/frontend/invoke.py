@@ -128,6 +128,17 @@ class Invoker:
         is_named = call.execution_name is not None and not call.is_chained
         return self.durable if is_one or is_named else None
 
+    def hold(self, function: FunctionVersion) -> Callable[[], None]:
+        """Count a run that goes another way; call what it answers when that has ended.
+
+        Raises TooManyRequests.
+        """
+        now_s = self._now_s()
+        lease = self._counting.acquire(function.key, function.version, now_s)
+        if lease.is_waiting and (error := lease.give_up(now_s)) is not None:
+            raise error
+        return lambda: self._turns.give_back(lease)
+
     async def invoke(self, call: InvokeCall) -> InvokeResult:
         """Run it. Its caller shields this from its own cancellation: functions run to the end."""
         now_s = self._now_s

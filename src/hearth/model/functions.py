@@ -97,6 +97,8 @@ class FunctionVersion:
     """Made at create, kept for life: tells a function from an earlier one of the same name."""
     initialization: Initialization = Initialization.ON_DEMAND
     """Of one environment, when a worker is asked to start it; never stored."""
+    is_debugged: bool = False
+    """Of one environment, that waits for a debugger; never stored."""
     tenant: str | None = None
     """Whom one environment serves, if it is `per_tenant`; said by each invoke, never stored."""
 
@@ -117,6 +119,8 @@ class FunctionVersion:
     @property
     def init_timeout_s(self) -> float:
         """How long the Init phase of an environment may take."""
+        if self.is_debugged:
+            return float(self.timeout_s)
         if self.initialization is not Initialization.ON_DEMAND:
             return max(limits.PROVISIONED_INIT_TIMEOUT_S_MIN, float(self.timeout_s))
         return limits.INIT_TIMEOUT_S

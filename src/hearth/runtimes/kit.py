@@ -93,13 +93,15 @@ def _fill(draft: Path, interpreter: Interpreter) -> None:
             f" the oldest is python{OLDEST[0]}.{OLDEST[1]}."
         )
     for name in (*CLIENT, *SDK):
-        _copy(name, draft, keep_compiled=interpreter.version[:2] == sys.version_info[:2])
+        copy_distribution(
+            name, draft, keep_compiled=interpreter.version[:2] == sys.version_info[:2]
+        )
     for source, name in BOOTSTRAP_FILES.items():
         shutil.copyfile(BOOTSTRAPS / source, draft / name)
     _compile(draft, interpreter)
 
 
-def _copy(name: str, draft: Path, *, keep_compiled: bool) -> None:
+def copy_distribution(name: str, draft: Path, *, keep_compiled: bool) -> None:
     """Copy an installed distribution's modules, as its own list of files names them."""
     distribution = importlib.metadata.distribution(name)
     for file in distribution.files or ():

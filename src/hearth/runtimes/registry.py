@@ -17,7 +17,7 @@ from hearth.base.log import Log
 from hearth.model.errors import InvalidRuntime
 from hearth.model.functions import Architecture, FunctionVersion
 from hearth.model.launch import EntryPointInvalid, RuntimePlan
-from hearth.runtimes import interpreters, java_kit, javas, kit, node_kit, nodes, rubies
+from hearth.runtimes import debuggers, interpreters, java_kit, javas, kit, node_kit, nodes, rubies
 from hearth.runtimes.interpreters import Interpreter
 from hearth.runtimes.javas import Java
 from hearth.runtimes.nodes import Node
@@ -90,9 +90,14 @@ class Runtimes:
                 f" {self._machine}. Create it with Architectures=[{here or self._machine}]."
             )
         if function.runtime in PYTHON:
-            return _with_wrapper(function, await self._plan_python(function))
+            plan = await self._plan_python(function)
+            if function.is_debugged:
+                plan = await asyncio.to_thread(debuggers.python_plan, plan)
+            return _with_wrapper(function, plan)
         if function.runtime in NODE:
-            return _with_wrapper(function, await self._plan_node(function))
+            plan = await self._plan_node(function)
+            plan = debuggers.node_plan(plan) if function.is_debugged else plan
+            return _with_wrapper(function, plan)
         if function.runtime in JAVA:
             return _with_wrapper(function, await self._plan_java(function))
         if function.runtime in RUBY:

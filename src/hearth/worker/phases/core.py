@@ -66,6 +66,11 @@ class Core:
         program = self.program
         return program.telemetry if program is not None and program.telemetry.is_on else None
 
+    @property
+    def cpu_mb(self) -> int | None:
+        """Whose share of the CPU it has; a debugger would crawl on that of a small function."""
+        return None if self.function.is_debugged else self.function.memory_mb
+
     def make_program(self) -> StartedProgram:
         """The next one; not started yet."""
         around = Surroundings(

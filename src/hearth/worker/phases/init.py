@@ -66,7 +66,7 @@ class InitPhase:
             core.init_s = took_s
             if core.function.initialization is Initialization.PROVISIONED:
                 core.journal.note(core.lines.init_report(took_s, "init", None))
-            core.sandbox.limit_cpu(core.function.memory_mb)
+            core.sandbox.limit_cpu(core.cpu_mb)
             core.fire(Event.INITIALIZED)
         else:
             core.journal.note(core.lines.init_report(took_s, "init", failure))
@@ -98,7 +98,7 @@ class InitPhase:
             return  # stopped meanwhile
         if failure is None:
             core.restore_s = took_s
-            core.sandbox.limit_cpu(core.function.memory_mb)
+            core.sandbox.limit_cpu(core.cpu_mb)
             core.fire(Event.INITIALIZED)
         else:
             core.fire(Event.FAIL)
