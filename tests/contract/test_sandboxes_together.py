@@ -36,7 +36,9 @@ from hearth.base.clock import SystemClock
 from hearth.base.jobs import Jobs
 from hearth.worker.sandboxes.bubblewrap import BubblewrapBackend
 from hearth.worker.sandboxes.contract import (
+    ExitKind,
     Program,
+    Sandbox,
     SandboxBackend,
     SandboxFailed,
 )
@@ -45,6 +47,8 @@ from hearth.worker.sandboxes.zygote import ZygoteBackend
 pytestmark = pytest.mark.integration
 
 __all__ = ["scene_player"]
+
+ROUNDS = 3
 
 
 def test_many_sandboxes_run_side_by_side(play: Play) -> None:
@@ -71,6 +75,29 @@ def test_many_sandboxes_run_side_by_side(play: Play) -> None:
         assert processes_with(marker) == []
         for channels in started:
             drop(channels)
+
+    play(scenario)
+
+
+def test_all_that_are_killed_while_they_start_are_told_to_have_ended(play: Play) -> None:
+    """bubblewrap's, before it has said what it forked: the launcher has to find that, and once
+    reaped one's in another's place, who then never ended."""
+
+    async def scenario(scene: Scene) -> None:
+        many = {"process": 4, "runsc": 2, "runc": 4, "crun": 4}.get(scene.backend.name, 16)
+        sandboxes = await asyncio.gather(*(scene.sandbox(f"s{n}") for n in range(many)))
+        sleep = Program(
+            argv=("/bin/sleep", "600"), environment={}, working_directory="/", mounts=()
+        )
+
+        async def start_and_kill(sandbox: Sandbox) -> None:
+            drop(await sandbox.start(sleep))
+            await sandbox.kill()
+            assert (await sandbox.wait()).kind is ExitKind.SIGNALED
+
+        for _ in range(ROUNDS):
+            async with asyncio.timeout(EVENTUALLY_S):
+                await asyncio.gather(*map(start_and_kill, sandboxes))
 
     play(scenario)
 

@@ -345,6 +345,9 @@ class Launcher:
             ours = children_of(os.getpid())
             orphans = {pid for pid, name in ours.items() if name == _NAME} - known
         for pid in orphans:
+            if any(pid in other.left for other in self._programs.values()):
+                program.left.add(pid)  # killed, and perhaps this one's: all hear when it is reaped
+                continue
             try:
                 reaped, _ = os.waitpid(pid, os.WNOHANG)
             except ChildProcessError:
