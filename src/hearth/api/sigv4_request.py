@@ -22,14 +22,17 @@ from hearth.base.http1 import HttpRequest
 
 ALGORITHM: Final = "AWS4-HMAC-SHA256"
 TERMINATOR: Final = "aws4_request"
+_SIGNATURE_LENGTH: Final = 64
 _CACHED_PATH_LENGTH_MAX: Final = 512
 _CACHED_PATHS_MAX: Final = 1_024
 _PLAIN_PATH = re.compile(
     r"/(?:[A-Za-z0-9_~-][A-Za-z0-9_~.-]*/)*(?:[A-Za-z0-9_~-][A-Za-z0-9_~.-]*)?"
 )
 _USUAL_HEADER = re.compile(
-    r"(AWS4-HMAC-SHA256) Credential=([^,\s]+), ?SignedHeaders=([^,\s]+), ?Signature=([^,\s]+)"
+    r"(AWS4-HMAC-SHA256) Credential=([^,\s]+), ?SignedHeaders=([^,\s]+), ?Signature="
 )
+_USUAL_LENGTH_MAX: Final = 512
+_USUAL_REMEMBERED: Final = 1_024
 _SPACES = re.compile(r"[ \t]+")
 _QUERY_PARAMETERS: Final = (
     "X-Amz-Algorithm",
@@ -100,9 +103,9 @@ def signature_parameters(request: HttpRequest) -> SignatureParameters | None:
 
 def _from_header(authorization: str, headers: dict[str, str]) -> SignatureParameters:
     date = headers.get("x-amz-date") or headers.get("date") or ""
-    usual = _USUAL_HEADER.fullmatch(authorization)
+    usual = _usual(authorization)
     if usual is not None and date:
-        algorithm, credential, signed_headers, signature = usual.groups()
+        algorithm, credential, signed_headers, signature = usual
     else:
         algorithm, found = _split_header(authorization)
         _check_complete(authorization, found, date)
@@ -116,6 +119,25 @@ def _from_header(authorization: str, headers: dict[str, str]) -> SignatureParame
         date=date,
         session_token=headers.get("x-amz-security-token"),
     )
+
+
+def _usual(authorization: str) -> tuple[str, str, str, str] | None:
+    """Algorithm, credential, signed headers and signature, if they come as AWS's clients send them.
+    All but the signature is the same for a day: that much is taken apart once."""
+    at = len(authorization) - _SIGNATURE_LENGTH
+    if not 0 < at <= _USUAL_LENGTH_MAX:
+        return None
+    signature = authorization[at:]
+    if not signature.isalnum():
+        return None
+    begin = _beginning(authorization[:at])
+    return None if begin is None else (*begin, signature)
+
+
+@lru_cache(maxsize=_USUAL_REMEMBERED)
+def _beginning(text: str) -> tuple[str, str, str] | None:
+    match = _USUAL_HEADER.fullmatch(text)
+    return None if match is None else (match[1], match[2], match[3])
 
 
 def _split_header(authorization: str) -> tuple[str, dict[str, str]]:

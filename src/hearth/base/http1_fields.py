@@ -14,7 +14,7 @@ NAMES_MAX: Final = 512
 
 _NAME_LENGTH_MAX: Final = 64
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_LEGAL: Final = bytes(c for c in range(256) if c == 0x09 or (c >= 0x20 and c != 0x7F))
+LEGAL: Final = bytes(c for c in range(256) if c == 0x09 or (c >= 0x20 and c != 0x7F))
 _SINGLE: Final = frozenset({"host", "content-length", "transfer-encoding"})
 _names: dict[str, str] = {}
 
@@ -31,7 +31,7 @@ class HttpRefusal(Exception):
 def split_lines(raw: bytes | bytearray) -> list[str]:
     """Lines between CRLFs, as latin-1. Raises HttpRefusal (400) for any other control character."""
     lines = str(raw, "latin-1").split("\r\n")
-    if len(raw.translate(None, _LEGAL)) != 2 * (len(lines) - 1):  # what is left: those CRLFs
+    if len(raw.translate(None, LEGAL)) != 2 * (len(lines) - 1):  # what is left: those CRLFs
         raise HttpRefusal(400, "Forbidden character in the request head.")
     return lines
 

@@ -16,17 +16,17 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Final
+from typing import Final, NamedTuple
 
 from hearth.base.http1_chunked import ChunkedBody
 from hearth.base.http1_exchange import IncomingBody
-from hearth.base.http1_fields import HttpRefusal, parse_fields, split_lines
+from hearth.base.http1_fields import LEGAL, HttpRefusal, parse_fields, split_lines
 
 LENGTH_DIGITS_MAX: Final = 18
 HEADERS_MAX: Final = 256
 KNOWN_BYTES_MAX: Final = 1_024
 """A longer head is not remembered."""
-_UNUSUAL: Final = frozenset({"content-length", "transfer-encoding", "connection", "expect"})
+_UNUSUAL: Final = frozenset({"transfer-encoding", "connection", "expect", "authorization"})
 _METHODS: Final = frozenset({"GET", "POST", "PUT", "DELETE", "HEAD", "PATCH", "OPTIONS"})
 _METHOD = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}")
 _VERSION = re.compile(r"HTTP/(\d)\.\d", re.ASCII)
@@ -84,6 +84,15 @@ class Phase(Enum):
     BODY = auto()
 
 
+class _Known(NamedTuple):
+    """The fields of a head that was in order, and what they say."""
+
+    fields: bytes
+    """From the end of the request line on."""
+    headers: dict[str, str]
+    wanted: int
+
+
 class RequestParser:
     """Feed it bytes; take requests one at a time, so that the rest stays unparsed meanwhile."""
 
@@ -125,7 +134,7 @@ class RequestParser:
         self._pos = 0
         self._scanned = 0  # bytes after _pos that cannot begin the end of the head
         self._head: tuple[str, str, dict[str, str]] | None = None
-        self._known: tuple[bytes, tuple[str, str, dict[str, str]], bool] | None = None
+        self._known: _Known | None = None
         self._wanted = 0  # bytes of a body of known length
         self._body = bytearray()
         self._chunked: ChunkedBody | None = None
@@ -226,26 +235,38 @@ class RequestParser:
         self._scanned = 0
         self._pos = end + 4
         head = buffer[start:end]
-        if self._known is not None and head == self._known[0]:
-            self._repeat(self._known)
-        else:
+        if self._known is None or not self._take_known(head, self._known):
             self._read_head(split_lines(head))
-            self._remember(bytes(head))
+            self._remember(head)
         return True
 
-    def _remember(self, head: bytes) -> None:
-        """Clients that poll say the same again and again. Only of requests that have no body and
-        ask for nothing special: where a body ends is looked at anew each time."""
+    def _remember(self, head: bytes | bytearray) -> None:
+        """Who polls, and who answers, sends the same fields again and again. Signed requests differ
+        each time; and where fields say something special, they are looked at anew each time."""
         assert self._head is not None
-        method, target, headers = self._head
-        if method == "GET" and len(head) <= KNOWN_BYTES_MAX and not _UNUSUAL & headers.keys():
-            self._known = head, (method, target, headers.copy()), self.is_old
+        _, target, headers = self._head
+        is_usual = not self.is_old and target[:1] == "/" and _UNUSUAL.isdisjoint(headers)
+        if is_usual and len(head) <= KNOWN_BYTES_MAX:
+            fields = bytes(head[head.index(b"\r\n") :])
+            self._known = _Known(fields, headers.copy(), self._wanted)
 
-    def _repeat(self, known: tuple[bytes, tuple[str, str, dict[str, str]], bool]) -> None:
-        _, (method, target, headers), self.is_old = known
-        self.keep_alive = not self.is_old
-        self.received = self._wanted = 0
-        self._head = method, target, headers.copy()
+    def _take_known(self, head: bytes | bytearray, known: _Known) -> bool:
+        """If all but the request line is as it was. False: it must be read, and may be refused."""
+        if not head.endswith(known.fields):
+            return False
+        raw = head[: -len(known.fields)]
+        if raw.translate(None, LEGAL):  # another line, most likely
+            return False
+        parts = str(raw, "latin-1").split(" ")
+        if len(parts) != 3 or parts[0] not in _METHODS or parts[2] != "HTTP/1.1":
+            return False
+        method, target, _ = parts
+        if target[:1] != "/" or "\t" in target:
+            return False
+        self.is_old, self.keep_alive = False, True
+        self.received, self._wanted = 0, known.wanted
+        self._head = method, target, known.headers.copy()
+        return True
 
     def _read_head(self, lines: list[str]) -> None:
         if len(lines) > HEADERS_MAX:

@@ -434,3 +434,46 @@ def test_a_head_that_comes_again_ends_the_connection_only_if_it_says_so() -> Non
         kept.append((parser.keep_alive, parser.is_old))
     stays, goes, old_one = (True, False), (False, False), (False, True)
     assert kept == [stays, goes, goes, stays, old_one, old_one, stays, stays]
+
+
+FIELDS = b"\r\nHost: a\r\nContent-Length: 2\r\n\r\n"
+SIMILAR = (
+    b"POST /1" + b" HTTP/1.1" + FIELDS + b"hi",
+    b"POST /2" + b" HTTP/1.1" + FIELDS + b"yo",
+    b"PUT /3" + b" HTTP/1.1\r\nX: y" + FIELDS + b"hi",
+    b"POST /4" + b" HTTP/1.1\r\nContent-Length: 2" + FIELDS + b"hi",
+    b"POST /5" + b" HTTP/1.1\r\nTransfer-Encoding: chunked" + FIELDS + b"hi",
+    b"POST /6" + b" HTTP/1.1\r\nConnection: close" + FIELDS + b"hi",
+    b"POST /7" + b" HTTP/1.1\r\nHost: b" + FIELDS + b"hi",
+    b"POST /8" + b" HTTP/1.0" + FIELDS + b"hi",
+    b"POST /9" + b" HTTP/2.0" + FIELDS + b"hi",
+    b"POST /a b" + b" HTTP/1.1" + FIELDS + b"hi",
+    b"POST /\x01" + b" HTTP/1.1" + FIELDS + b"hi",
+    b"POST /\t" + b" HTTP/1.1" + FIELDS + b"hi",
+    b"POST http://b/c" + b" HTTP/1.1" + FIELDS + b"hi",
+    b"po(st /d" + b" HTTP/1.1" + FIELDS + b"hi",
+    b"POST /e HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nhey",
+    b"GET /f HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET /g HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET /h HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n\r\n",
+)
+"""Requests whose fields end alike; some are none."""
+
+
+@given(st.lists(st.sampled_from(SIMILAR), max_size=6))
+def test_what_a_request_means_does_not_depend_on_those_before_it(sent: list[bytes]) -> None:
+    parser = RequestParser(LIMITS)
+    for data in sent:
+        alone = RequestParser(LIMITS)
+        outcomes: list[tuple[object, ...]] = []
+        for one in (parser, alone):
+            one.feed(data)
+            try:
+                request = one.next_request()
+            except HttpRefusal as refusal:
+                outcomes.append((refusal.status, refusal.reason))
+            else:
+                outcomes.append((request, one.keep_alive, one.is_old, one.buffered))
+        assert outcomes[0] == outcomes[1]
+        if not isinstance(outcomes[0][0], HttpRequest):
+            return  # nothing is taken after a refusal
