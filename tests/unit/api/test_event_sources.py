@@ -350,11 +350,17 @@ def test_mappings_have_tags_and_belong_to_one_account(tmp_path: Path) -> None:
         ):
             with pytest.raises(ResourceNotFound):
                 await api.respond(name, members, OTHER_ACCOUNT)
+        foreign = {"FunctionName": FUNCTION, "EventSourceArn": QUEUE}
         with pytest.raises(AccessDenied):
-            await api.respond(
-                "CreateEventSourceMapping",
-                {"FunctionName": FUNCTION, "EventSourceArn": QUEUE},
-                OTHER_ACCOUNT,
-            )
+            await api.respond("CreateEventSourceMapping", foreign, OTHER_ACCOUNT)
+        await api.call(
+            "AddPermission",
+            FunctionName="f",
+            StatementId="s",
+            Action="lambda:*",
+            Principal=OTHER_ACCOUNT,
+        )
+        with pytest.raises(InvalidParameterValue, match="of the account that owns"):
+            await api.respond("CreateEventSourceMapping", foreign, OTHER_ACCOUNT)
 
     with_function(tmp_path, scene)

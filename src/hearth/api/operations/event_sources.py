@@ -14,6 +14,7 @@ from hearth.control.documents import AccountScope
 from hearth.control.mapping_rules import MappingChange
 from hearth.control.mappings import EventSourceMappings, Progress
 from hearth.model.errors import InvalidParameterValue
+from hearth.model.ids import FunctionKey
 from hearth.model.mappings import NOTHING_YET, Change, EventSourceMapping, Position
 
 _REFUSED: Final = (
@@ -49,7 +50,7 @@ class _Handlers:
 
     async def create(self, request: OperationRequest) -> OperationResponse:
         members = request.members
-        key, qualifier = addressed(request, "CreateEventSourceMapping")
+        key, qualifier = _function(request, "CreateEventSourceMapping")
         _refuse(members)
         mapping = await self._mappings.create(
             key,
@@ -79,7 +80,7 @@ class _Handlers:
         members = request.members
         function = None
         if members.get("FunctionName"):
-            function = addressed(request, "UpdateEventSourceMapping")
+            function = _function(request, "UpdateEventSourceMapping")
         _refuse(members)
         mapping = await self._mappings.update(
             _scope(request), members["UUID"], function, _change(members)
@@ -147,6 +148,16 @@ def _of_stream(mapping: EventSourceMapping) -> dict[str, Any]:
 
 def _scope(request: OperationRequest) -> AccountScope:
     return AccountScope(request.caller.account, request.caller.region)
+
+
+def _function(request: OperationRequest, action: str) -> tuple[FunctionKey, str | None]:
+    """Of the caller's own account: the mapping belongs to both."""
+    key, qualifier = addressed(request, action)
+    if key.account != request.caller.account:
+        raise InvalidParameterValue(
+            "FunctionName must name a function of the account that owns the event source mapping."
+        )
+    return key, qualifier
 
 
 def _refuse(members: Mapping[str, Any]) -> None:
