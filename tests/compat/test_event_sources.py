@@ -195,6 +195,7 @@ def test_a_batch_whose_function_failed_is_left_to_its_dead_letter_queue(scene: S
     uuid = scene.map("failing", queue.arn)
     queue.send("break")
     scene.wait_result(uuid, "PROBLEM: Function call failed")
+    scene.wait_bodies("failing", "break")
     assert queue.count() == 1
     queue.bring_back(scene.events("failing")[0]["Records"][0])
     wait_until(lambda: letters.count() == 1, "a dead letter", WITHIN_S)
