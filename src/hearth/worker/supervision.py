@@ -24,7 +24,8 @@ OPT: Final = "/opt"
 RUNTIME: Final = ""
 """The runtime's name among the supervised; no file has it."""
 _SCRIPT: Final = Path(__file__).with_name("inner") / "supervisor.py"
-_DIRECTORY: Final = "/var/hearth"
+_DIRECTORY: Final = "/var/hearth-supervisor"
+"""Not /var/hearth: containers have their init there."""
 _PYTHON: Final = "/var/hearth-python"
 _SYSTEM: Final = ("/usr/", "/bin/", "/lib/", "/lib64/")
 
