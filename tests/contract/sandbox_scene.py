@@ -32,6 +32,7 @@ from hearth.worker.sandboxes.oci import OciBackend
 from hearth.worker.sandboxes.outputs import read_to_end
 from hearth.worker.sandboxes.process import ProcessBackend
 from hearth.worker.sandboxes.zygote import ZygoteBackend
+from hearth.worker.stem_policy import StemBounds
 
 PYTHON = "/usr/bin/python3"
 COMMAND = (PYTHON, "-I", "-S")
@@ -44,11 +45,13 @@ BACKENDS: dict[str, NewBackend] = {
     "process": ProcessBackend,
     "runc": partial(OciBackend, runtime="runc"),
     "runsc": partial(OciBackend, runtime="runsc"),
+    "runsc-stem": partial(OciBackend, runtime="runsc", stems=StemBounds(floor=0)),
     "stem": ZygoteBackend,
     "zygote": ZygoteBackend,
 }
-OWN_KERNEL = {"runsc"}
+OWN_KERNEL = {"runsc", "runsc-stem"}
 """Their programs are no processes of the host, and their kernels have ways of their own."""
+WITH_STEMS = {"stem", "runsc-stem"}
 STEMS: Final = 2
 EVENTUALLY_S = 60.0
 KILLED = Exit(ExitKind.SIGNALED, signal.SIGKILL)
@@ -173,7 +176,7 @@ def scene_player(request: pytest.FixtureRequest, tmp_path: Path) -> Play:
         instance = uuid.uuid4().hex[:12]
         before = descriptors()
         async with Jobs() as jobs:
-            has_stems = request.param == "stem"
+            has_stems = request.param in WITH_STEMS
             backend = BACKENDS[request.param](instance, tmp_path / "run", SystemClock(), jobs)
             capabilities = await backend.open()
             if not capabilities.usable:
@@ -182,6 +185,9 @@ def scene_player(request: pytest.FixtureRequest, tmp_path: Path) -> Play:
                 if isinstance(backend, ZygoteBackend):
                     stems = STEMS if has_stems else 0
                     assert await backend.prepare(KIND, stems), "no zygote could be made"
+                elif has_stems:
+                    assert isinstance(backend, OciBackend)
+                    assert await backend.prepare(KIND, 1), "no stem could be made"
                 await scenario(Scene(backend, capabilities, instance, tmp_path, has_stems))
             finally:
                 await backend.close()

@@ -1,7 +1,8 @@
 """What does a hostile function reach that has a kernel of its own (gVisor)? Nothing of the host.
 
-The same program as in test_escape_probe.py. Many system calls that the others refuse are answered
-here, by a kernel that only this function has; what counts is what comes of them outside of it.
+Executed there, or bound to one that waited. The same program as in test_escape_probe.py. Many
+system calls that the others refuse are answered here, by a kernel that only this function has; what
+counts is what comes of them outside of it.
 """
 
 import pytest
@@ -12,9 +13,15 @@ from integration.test_escape_probe import Report, probe
 pytestmark = pytest.mark.integration
 
 
-@pytest.fixture(scope="module", params=["as-we-are", "ordinary-user"])
+WHO_AND_HOW = [
+    (who, how) for how in ("runsc", "runsc-stem") for who in ("as-we-are", "ordinary-user")
+]
+
+
+@pytest.fixture(scope="module", params=WHO_AND_HOW, ids="-".join)
 def report(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Report:
-    return probe(request.param, "runsc", tmp_path_factory.mktemp("probe"))
+    who, how = request.param
+    return probe(who, how, tmp_path_factory.mktemp("probe"))
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ from hearth.worker.sandboxes.nat import Nat
 from hearth.worker.sandboxes.nat import why_not as nat_why_not
 from hearth.worker.sandboxes.oci import OciBackend
 from hearth.worker.sandboxes.process import ProcessBackend
-from hearth.worker.sandboxes.stems import StemStatistics
+from hearth.worker.sandboxes.stems import StemStatistics, together
 from hearth.worker.sandboxes.tiered import TieredBackend
 from hearth.worker.sandboxes.zygote import ZygoteBackend
 from hearth.worker.stem_policy import StemBounds
@@ -61,18 +61,19 @@ def tier_of(choice: SandboxChoice) -> Tier:
 def _make_isolating(
     tier: Tier, instance: str, directory: Path, clock: Clock, jobs: Jobs, settings: Settings
 ) -> BubblewrapBackend:
+    stems = StemBounds(floor=settings.stems_min, memory_mb=settings.stems_mb)
     if tier is Tier.BUBBLEWRAP:
         return BubblewrapBackend(instance, directory, clock, jobs)
     if tier is Tier.ZYGOTE:
-        stems = StemBounds(floor=settings.stems_min, memory_mb=settings.stems_mb)
         return ZygoteBackend(instance, directory, clock, jobs, stems)
-    return OciBackend(instance, directory, clock, jobs, runtime=tier)
+    return OciBackend(instance, directory, clock, jobs, runtime=tier, stems=stems)
 
 
 def stems_of(backend: TieredBackend) -> StemStatistics:
-    """None at all, where the platform's own tier has no such thing."""
-    own = backend.default
-    return own.stems() if isinstance(own, ZygoteBackend) else StemStatistics()
+    """Of all tiers that are open and have such a thing."""
+    return together(
+        [own.stems() for own in backend.opened if isinstance(own, ZygoteBackend | OciBackend)]
+    )
 
 
 def instance_of(state: Path) -> str:

@@ -349,8 +349,8 @@ def _kind(function: FunctionVersion, plan: RuntimePlan | None, asked: Wishes) ->
     """None: its programs are executed."""
     if plan is None or asked.is_strict:
         return None
-    may_fork = plan.may_be_forked and asked.tier in {None, Tier.ZYGOTE}
-    may_wait = plan.may_wait and asked.tier in {None, Tier.ZYGOTE, Tier.BUBBLEWRAP}
+    may_fork = plan.may_be_forked and asked.tier in {None, Tier.ZYGOTE, Tier.RUNSC}
+    may_wait = plan.may_wait and asked.tier in {None, Tier.ZYGOTE, Tier.BUBBLEWRAP, Tier.RUNSC}
     if not (may_fork or may_wait):
         return None
     return zygote_kind(function.key.account, plan)

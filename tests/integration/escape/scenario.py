@@ -1,9 +1,10 @@
 """Runs the hostile program in a sandbox, as whoever runs this; prints one JSON object.
 
 `scenario.py DIRECTORY BACKEND [NATIVE]`: a private, empty directory; bubblewrap, zygote, stem,
-template (of which each program is a fork), or an OCI runtime; the program of C, compiled. Standard
-library and hearth only, so that it also runs where pytest cannot be imported. `inside` is what the
-program reports, `outside` is what the host sees of it, `ends` what became of the sandboxes.
+template (of which each program is a fork), an OCI runtime, or runsc-stem; the program of C,
+compiled. Standard library and hearth only, so that it also runs where pytest cannot be imported.
+`inside` is what the program reports, `outside` is what the host sees of it, `ends` what became of
+the sandboxes.
 """
 
 import asyncio
@@ -41,7 +42,10 @@ BACKENDS: dict[str, Callable[..., BubblewrapBackend]] = {
     "stem": ZygoteBackend,
     "template": ZygoteBackend,
     **{name: partial(OciBackend, runtime=name) for name in ("runc", "crun", "runsc")},
+    "runsc-stem": partial(OciBackend, runtime="runsc"),
 }
+WITH_STEMS = {"stem", "runsc-stem"}
+OWN_KERNEL = {"runsc", "runsc-stem"}
 TMP_MB = 32
 SANDBOXES = 3
 OWN_NAMESPACES = Path("/proc/self/ns")
@@ -121,15 +125,16 @@ async def report(directory: Path, kind: str, native: Path | None) -> dict[str, A
         if not capabilities.usable:
             return {"capabilities": dataclasses.asdict(capabilities)}
         try:
-            stems = SANDBOXES if kind == "stem" else 0
-            if isinstance(backend, ZygoteBackend):
-                assert await backend.prepare(KIND, stems), "no zygote could be made"
+            stems = SANDBOXES if kind in WITH_STEMS else 0
+            if isinstance(backend, ZygoteBackend | OciBackend):
+                assert await backend.prepare(KIND, stems), "nothing could be prepared"
             with targets(directory, marker) as reachable:
-                reachable["own kernel"] = kind == "runsc"
+                reachable["own kernel"] = kind in OWN_KERNEL
                 reachable["processes max"] = spec("", kind).processes_max
                 found = await attack(backend, kind, directory, reachable, native)
             if isinstance(backend, ZygoteBackend):
                 assert backend.forked == SANDBOXES - stems
+            if isinstance(backend, ZygoteBackend | OciBackend):
                 assert backend.stems().taken == stems
         finally:
             await backend.close()
@@ -230,7 +235,7 @@ class Starts:
 
 def spec(name: str, kind: str) -> SandboxSpec:
     made = SandboxSpec(sandbox=SandboxId(name), memory_mb=256, tmp_mb=TMP_MB)
-    if kind == "stem":  # launched before anybody knew, so with what all get
+    if kind in WITH_STEMS:  # launched before anybody knew, so with what all get
         return dataclasses.replace(made, kind=KIND)
     return dataclasses.replace(made, processes_max=64)
 

@@ -159,6 +159,8 @@ class BubblewrapBackend:
             runtime=self._runtime,
             root_uid=self._root_uid(uid),
             on_destroyed=self._forget(box, give_back, template),
+            memory_bytes_beside=self._memory_bytes_beside,
+            threads_beside=self._threads_beside,
         )
         self._sandboxes[box] = sandbox = BubblewrapSandbox(spec, resources)
         return sandbox
@@ -186,12 +188,7 @@ class BubblewrapBackend:
 
     def _limit(self, spec: SandboxSpec, box: int, tmp: int) -> Cell:
         assert self._limits is not None, "create() before open(), or after close()"
-        own = bounds(spec)
-        within = replace(
-            own,
-            memory_bytes=own.memory_bytes + self._memory_bytes_beside,
-            processes_max=own.processes_max + self._threads_beside,
-        )
+        within = bounds(spec, self._memory_bytes_beside, self._threads_beside)
 
         def tmp_used() -> int:
             seen = os.fstatvfs(tmp)

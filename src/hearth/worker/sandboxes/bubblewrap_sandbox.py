@@ -84,6 +84,9 @@ class Resources:
     runtime: str | None
     root_uid: int | None
     on_destroyed: Callable[[], None]
+    memory_bytes_beside: int = 0
+    """What the sandbox takes for itself; `threads_beside` alike."""
+    threads_beside: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,13 +186,20 @@ class BubblewrapSandbox:
             self._own.cell.give_way(gives_way=False)
 
     @property
+    def has_limits_of_processes(self) -> bool:
+        """Some that each process must set for itself."""
+        return bool(self._own.cell.entry.rlimits)
+
+    @property
     def is_waiting_stem(self) -> bool:
         return self._stem is not None and self._is_running()
 
     def adopt(self, spec: SandboxSpec) -> None:
         """A stem is given away: as this. Raises OSError."""
         if (spec.memory_mb, spec.tmp_mb) != (self._spec.memory_mb, self._spec.tmp_mb):
-            self._own.cell.rebound(bounds(spec))
+            own = self._own
+            beside = (own.memory_bytes_beside, own.threads_beside)
+            own.cell.rebound(bounds(spec, *beside))
         self._has_other_tmp = spec.tmp_mb != self._spec.tmp_mb
         self._spec = spec
 

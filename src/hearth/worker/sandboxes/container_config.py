@@ -76,7 +76,12 @@ def configuration(
         "process": {
             "terminal": False,
             "user": {"uid": UID, "gid": GID} if has_own_uid else {"uid": 0, "gid": 0},
-            "args": [INIT, "run", "-" if traits.has_own_kernel else FILTER, *order.argv],
+            "args": [
+                INIT,
+                "wait" if order.is_stem else "run",
+                "-" if traits.has_own_kernel else FILTER,
+                *order.argv,
+            ],
             # Init takes the underscore off, and leaves out what the runtime adds to these.
             "env": [f"_{name}={value}" for name, value in _environment(order).items()],
             "cwd": order.working_directory,
@@ -100,6 +105,11 @@ def configuration(
             "readonlyPaths": [f"/proc/{name}" for name in _SETTINGS_IN_PROC],
         },
     }
+
+
+def _arguments(order: StartOrder, traits: RuntimeTraits) -> list[str]:
+    how = "wait" if order.is_stem else "run"
+    return [INIT, how, "-" if traits.has_own_kernel else FILTER, *order.argv]
 
 
 def _namespaces(traits: RuntimeTraits) -> tuple[str, ...]:

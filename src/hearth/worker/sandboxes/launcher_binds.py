@@ -8,6 +8,7 @@ mounts, and goes back.
 
 import os
 import socket
+from collections.abc import Sequence
 
 from hearth.worker.sandboxes import linux, wire
 from hearth.worker.sandboxes.messages import BindOrder
@@ -21,17 +22,24 @@ class Binder:
     def __init__(self) -> None:
         self._home: int | None = None
 
-    def bind(self, order: BindOrder, namespace: int, program: socket.socket) -> None:
-        """`namespace` is closed. Raises OSError; then the stem is of no use to anybody."""
+    def bind(
+        self, order: BindOrder, namespace: int, program: socket.socket, root: int | None = None
+    ) -> None:
+        """`namespace` is closed. `root`: the directory in it below which to mount, where that is
+        not its own. Raises OSError; then the stem is of no use to anybody."""
         trees: list[int] = []
+        places: list[int] = []
         try:
             if order.tmp_bytes is not None:
                 resize_tmpfs(box_directory(order.box), order.tmp_bytes)
             trees.extend(detached(shown(mount)) for mount in order.mounts)
-            targets = [mount[1] for mount in order.mounts]
+            targets: list[str] | list[int] = [mount[1] for mount in order.mounts]
+            if root is not None:
+                places.extend(_directory(mount[1].lstrip("/"), root) for mount in order.mounts)
+                targets = places
             self._mount_inside(namespace, trees, targets)
         finally:
-            for fd in (namespace, *trees):
+            for fd in (namespace, *trees, *places):
                 os.close(fd)
         content = {
             "argv": order.argv,
@@ -41,7 +49,7 @@ class Binder:
         }
         wire.send(program, content)
 
-    def _mount_inside(self, namespace: int, trees: list[int], targets: list[str]) -> None:
+    def _mount_inside(self, namespace: int, trees: list[int], targets: Sequence[str | int]) -> None:
         if self._home is None:
             self._home = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
         linux.join_mounts(namespace)
@@ -53,6 +61,10 @@ class Binder:
                 linux.join_mounts(self._home)
             except OSError:
                 os._exit(1)  # whatever came next would be done in the wrong place
+
+
+def _directory(path: str, below: int) -> int:
+    return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=below)
 
 
 def detached(tree: int) -> int:

@@ -12,16 +12,18 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 from hearth.worker.sandboxes import jail, jail_container, linux, messages
 from hearth.worker.sandboxes.arguments import Root
 from hearth.worker.sandboxes.container_config import INIT
-from hearth.worker.sandboxes.messages import ExitEvent, StartOrder
-from hearth.worker.sandboxes.processes import children_of
+from hearth.worker.sandboxes.launcher_binds import Binder
+from hearth.worker.sandboxes.messages import BindOrder, ExitEvent, StartOrder
+from hearth.worker.sandboxes.processes import children_of, close_all
 from hearth.worker.sandboxes.stage import HOST
 
 _INIT_NAME: Final = Path(INIT).name
+_GOFER: Final = b"runsc-gofer\0"
 _END: Final = struct.Struct("=ii")  # what init tells; see init/init.c
 
 
@@ -34,8 +36,13 @@ class Container:
     """The order's id."""
     keeper: int
     status: int
-    """Read end of init's pipe."""
+    """Read end of init's pipe; of a stem, our end of its socket."""
     said: bytes = b""
+    files: tuple[int, int] | None = None
+    """Of a stem that waits for what it is for: where its kernel opens files. A mount namespace and
+    its root's directory in that."""
+    asked: list[int] = field(default_factory=list)
+    """Ids of the orders to answer when it is ready."""
     waiting: list[int] = field(default_factory=list)
     """Ids of the kill orders to answer at the end."""
 
@@ -47,14 +54,14 @@ class Containers:
         self._control = control
         self._selector = selector
         self._containers: dict[int, Container] = {}
+        self._binder = Binder()
 
     def runs(self, box: int) -> bool:
         return box in self._containers
 
     def start(self, number: int, order: StartOrder, root: Root) -> None:
         """Raises OSError."""
-        status, status_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        os.set_blocking(status_write, True)
+        status, status_write = _socket_pair() if order.is_stem else _pipe()
         try:
             keeper = _fork(order.cgroup_directory)
             if keeper == 0:
@@ -67,6 +74,30 @@ class Containers:
         container = Container(order=order, number=number, keeper=keeper, status=status)
         self._containers[order.box] = container
         self._selector.register(status, selectors.EVENT_READ, self._reader(container))
+
+    def wait(self, number: int, box: int) -> None:
+        """Answered when the stem's program is ready."""
+        container = self._containers[box]
+        if container.files is not None:
+            messages.send(self._control, {"id": number, "answer": {}})
+        else:
+            container.asked.append(number)
+
+    def bind(self, number: int, content: dict[str, Any]) -> None:
+        """A kernel of its own sees files through its gofer: where that looks, the code is mounted,
+        before anything inside has looked there. Raises OSError; then it is of no use."""
+        order = BindOrder(**content)
+        container = self._containers[order.box]
+        files, container.files = container.files, None
+        if files is None:
+            raise OSError(0, "the program does not wait")
+        namespace, root = files
+        try:
+            with socket.socket(fileno=os.dup(container.status)) as program:
+                self._binder.bind(order, namespace, program, root)
+        finally:
+            os.close(root)
+        messages.send(self._control, {"id": number, "answer": {}})
 
     def _become(self, number: int, order: StartOrder, root: Root, status: int) -> NoReturn:
         """In the child: turn into the keeper, answering the worker on the way."""
@@ -107,17 +138,33 @@ class Containers:
             data = os.read(container.status, _END.size)
         except BlockingIOError:
             return
+        if container.order.is_stem and 0 < len(data) < _END.size:
+            self._ready(container)
+            return
         container.said += data
         if not data or len(container.said) >= _END.size:
             self._forget_status(container)
         if not data or len(container.said) >= _END.size:
             os.kill(container.keeper, signal.SIGKILL)
 
+    def _ready(self, container: Container) -> None:
+        try:
+            container.files = _files_of(container.keeper)
+        except OSError:
+            os.kill(container.keeper, signal.SIGKILL)  # half of it has died already
+            return
+        numbers, container.asked = container.asked, []
+        for number in numbers:
+            messages.send(self._control, {"id": number, "answer": {}})
+
     def _forget_status(self, container: Container) -> None:
         if container.status >= 0:
             self._selector.unregister(container.status)
             os.close(container.status)
             container.status = -1
+        if container.files is not None:
+            close_all(*container.files)
+            container.files = None
 
     def reaped(self, pid: int, status: int) -> bool:
         """Whether the process was one of ours."""
@@ -146,6 +193,9 @@ class Containers:
             exact=True,
         )
         messages.send(self._control, messages.exit_event(event))
+        why = "the program ended before it was ready"
+        for number in container.asked:
+            messages.send(self._control, {"id": number, "error": why})
         for number in container.waiting:
             messages.send(self._control, {"id": number, "answer": {}})
 
@@ -154,6 +204,28 @@ class Containers:
             container.said += os.read(container.status, _END.size)
         except BlockingIOError:
             return
+
+
+def _pipe() -> tuple[int, int]:
+    status, theirs = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    os.set_blocking(theirs, True)
+    return status, theirs
+
+
+def _socket_pair() -> tuple[int, int]:
+    """One packet from the program says that it is ready; the next is init's, of _END."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.setblocking(False)
+    return ours.detach(), theirs.detach()
+
+
+def _files_of(keeper: int) -> tuple[int, int]:
+    """Where the process looks through which runsc's kernel opens files. Raises OSError."""
+    for pid in children_of(keeper):
+        if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(_GOFER):
+            root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            return os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC), root
+    raise OSError(0, "the sandbox has no gofer")
 
 
 def _how_it_ended(said: bytes, keeper: int) -> tuple[int, bool]:

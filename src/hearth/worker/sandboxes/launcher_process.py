@@ -109,7 +109,7 @@ class Launcher:
             messages.ZYGOTE: self._zygotes.make,
             messages.RETIRE: self._zygotes.retire,
             messages.BIND: self._bind,
-            messages.WAIT: self._waits.wait,
+            messages.WAIT: self._wait,
             messages.TEMPLATE: self._zygotes.become_template,
             messages.LEAVE: self._zygotes.leave,
         }
@@ -241,9 +241,17 @@ class Launcher:
         self._programs[order.box] = program
         self._selector.register(status, selectors.EVENT_READ, lambda: self._read_status(program))
 
+    def _wait(self, number: int, content: dict[str, Any]) -> None:
+        if self._containers.runs(content["box"]):
+            self._containers.wait(number, content["box"])
+        else:
+            self._waits.wait(number, content)
+
     def _bind(self, number: int, content: dict[str, Any]) -> None:
         program = self._programs.get(content["box"])
-        if program is None:
+        if self._containers.runs(content["box"]):
+            self._containers.bind(number, content)
+        elif program is None:
             self._zygotes.bind(number, content)
         else:
             self._waits.bind(number, content, program.inner)

@@ -52,6 +52,7 @@ _AT_RECURSIVE: Final = 0x8000
 _OPEN_TREE_CLONE: Final = 1
 _OPEN_TREE_CLOEXEC: Final = os.O_CLOEXEC
 _MOVE_MOUNT_F_EMPTY_PATH: Final = 4
+_MOVE_MOUNT_T_EMPTY_PATH: Final = 0x40
 MOUNT_ATTR_RDONLY: Final = 1
 MOUNT_ATTR_NOSUID: Final = 2
 MOUNT_ATTR_NODEV: Final = 4
@@ -192,16 +193,21 @@ def open_tree(path: str) -> int:
     )
 
 
-def move_mount(tree: int, target: str) -> None:
-    """Attach a detached mount. Linux 5.2."""
+def move_mount(tree: int, target: str | int) -> None:
+    """Attach a detached mount, to a path or a directory's descriptor. Linux 5.2."""
+    flags = _MOVE_MOUNT_F_EMPTY_PATH
+    if isinstance(target, int):
+        where, path, flags = target, b"", flags | _MOVE_MOUNT_T_EMPTY_PATH
+    else:
+        where, path = _AT_FDCWD, os.fsencode(target)
     _check(
         _libc.syscall(
             ctypes.c_long(_MOVE_MOUNT),
             ctypes.c_long(tree),
             ctypes.c_char_p(b""),
-            ctypes.c_long(_AT_FDCWD),
-            ctypes.c_char_p(os.fsencode(target)),
-            ctypes.c_ulong(_MOVE_MOUNT_F_EMPTY_PATH),
+            ctypes.c_long(where),
+            ctypes.c_char_p(path),
+            ctypes.c_ulong(flags),
         ),
         f"move_mount({target})",
     )

@@ -5,7 +5,8 @@ and /tmp, and starts the runtime where it would have started bubblewrap; see jai
 The runtimes are the machine's own, found when they are asked for, never needed.
 
 runsc is the one that is different in kind: its programs see a kernel written in Go, not the
-host's, and only that kernel sees the host's.
+host's, and only that kernel sees the host's. To start that takes long, so some are started before
+they are needed (*stems*, stems.py), with the function's runtime waiting in them.
 """
 
 import platform
@@ -17,14 +18,19 @@ from hearth.base.clock import Clock
 from hearth.base.jobs import Jobs
 from hearth.worker.sandboxes import diagnosis
 from hearth.worker.sandboxes.bubblewrap import BubblewrapBackend, seccomp_filter
+from hearth.worker.sandboxes.bubblewrap_sandbox import BubblewrapSandbox
 from hearth.worker.sandboxes.container_config import RUNTIMES
-from hearth.worker.sandboxes.contract import Capabilities, SandboxFailed
+from hearth.worker.sandboxes.contract import Capabilities, SandboxFailed, SandboxSpec, ZygoteKind
 from hearth.worker.sandboxes.messages import Opened, OpenOrder
+from hearth.worker.sandboxes.stems import USUAL, Stems, StemStatistics, may_be_stem, runnable
 from hearth.worker.sandboxes.uids import Uids
+from hearth.worker.stem_policy import DEFAULT_BOUNDS, StemBounds
 
 _INIT: Final = Path(__file__).with_name("init")
 # Not PATH: these become root in namespaces, and root's own directories are not in everyone's PATH.
 _WHERE: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_STEM_MB: Final = 70
+"""One that waits: measured with Python; most of it is gVisor's own."""
 _ISOLATION: Final = (
     "user namespace around runtime and program, no capabilities, no new privileges",
     "pid namespace",
@@ -51,7 +57,14 @@ class OciBackend(BubblewrapBackend):
     """The SandboxBackend of one runtime."""
 
     def __init__(
-        self, instance: str, run_directory: Path, clock: Clock, jobs: Jobs, *, runtime: str
+        self,
+        instance: str,
+        run_directory: Path,
+        clock: Clock,
+        jobs: Jobs,
+        *,
+        runtime: str,
+        stems: StemBounds = DEFAULT_BOUNDS,
     ) -> None:
         super().__init__(instance, run_directory, clock, jobs)
         traits = RUNTIMES[runtime]
@@ -60,6 +73,43 @@ class OciBackend(BubblewrapBackend):
         self._memory_bytes_beside = traits.memory_bytes
         self._threads_beside = traits.threads
         self._roots_apart = 0
+        bounds = stems if traits.has_own_kernel else StemBounds(floor=0, memory_mb=0)
+        self._stems: Stems[BubblewrapSandbox] = Stems(
+            self, bounds, clock, jobs, runnable, lambda _kind: _STEM_MB
+        )
+
+    async def create(self, spec: SandboxSpec) -> BubblewrapSandbox:
+        """A stem, if there is one for it."""
+        if spec.kind is not None and may_be_stem(spec):
+            stem = self._stems.take(spec.kind)
+            if stem is not None:
+                stem.adopt(spec)
+                return stem
+        return await super().create(spec)
+
+    async def make_stem(self, kind: ZygoteKind) -> BubblewrapSandbox | None:
+        """See stems.Maker. Raises SandboxFailed."""
+        sandbox = await super().create(USUAL)
+        try:
+            if kind.waits and sandbox.has_limits_of_processes:
+                await sandbox.destroy()  # it cannot set them, and from outside nobody can
+                return None
+            await sandbox.launch_stem(None, kind)
+        except BaseException:
+            await sandbox.destroy()
+            raise
+        return sandbox
+
+    async def prepare(self, kind: ZygoteKind, stems: int) -> bool:
+        """Have so many stems of this kind ready; False if there can be none."""
+        return await self._stems.prepare(kind, stems)
+
+    def stems(self) -> StemStatistics:
+        return self._stems.statistics()
+
+    async def close(self) -> None:
+        await self._stems.close()
+        await super().close()
 
     def _what_is_missing(self) -> Capabilities | None:
         if find_runtime(self.name) is None:

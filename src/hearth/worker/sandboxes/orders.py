@@ -17,6 +17,8 @@ from hearth.worker.sandboxes.contract import (
 from hearth.worker.sandboxes.messages import API_HOST, API_PORT, WAIT_ARGUMENT
 from hearth.worker.sandboxes.nat import resolver_file
 
+_WAITER: Final = Path(__file__).parents[1] / "inner" / "waiter.py"
+_WAITER_DIRECTORY: Final = "/var/hearth-waiter"
 _API: Final = f"{API_HOST}:{API_PORT}"
 
 
@@ -38,22 +40,29 @@ def _resolved_parent(directory: Path) -> str:
     return str(directory.resolve())
 
 
-def bounds(spec: SandboxSpec) -> Bounds:
+def bounds(spec: SandboxSpec, memory_bytes_beside: int = 0, threads_beside: int = 0) -> Bounds:
+    """`beside`: what the sandbox takes for itself."""
     return Bounds(
-        memory_bytes=spec.memory_mb * MB,
+        memory_bytes=spec.memory_mb * MB + memory_bytes_beside,
         tmp_bytes=spec.tmp_mb * MB,
-        processes_max=spec.processes_max,
+        processes_max=spec.processes_max + threads_beside,
     )
 
 
 def waiting_program(kind: ZygoteKind) -> Program:
-    """What is executed before a function of the kind is known."""
+    """What is executed before a function of the kind is known: the runtime itself, or a Python that
+    would be forked elsewhere."""
+    argv, mounts = kind.command, kind.mounts
+    if not kind.waits:
+        script = f"{_WAITER_DIRECTORY}/{_WAITER.name}"
+        argv = (*argv, script, kind.script or "-", str(len(kind.command)))
+        mounts = (*mounts, Mount(_WAITER.parent, _WAITER_DIRECTORY))
     return Program(
-        argv=(*kind.command, WAIT_ARGUMENT),
+        argv=(*argv, WAIT_ARGUMENT),
         # So that it can connect, and be accepted when it is bound.
         environment={**dict(kind.environment), "AWS_LAMBDA_RUNTIME_API": _API},
         working_directory="/",
-        mounts=kind.mounts,
+        mounts=mounts,
     )
 
 

@@ -10,17 +10,19 @@ made, whose kind names the account: none is ever shared or returned.
 """
 
 import asyncio
+import os
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Final, Generic, Protocol, TypeVar
 
 from hearth.base.clock import Clock
 from hearth.base.jobs import Jobs
 from hearth.base.log import Log
+from hearth.model.ids import SandboxId
 from hearth.worker import stem_policy
-from hearth.worker.sandboxes.contract import SandboxFailed, ZygoteKind
+from hearth.worker.sandboxes.contract import SandboxFailed, SandboxSpec, ZygoteKind
 from hearth.worker.stem_policy import Demand, StemBounds
 
 log = Log("stems")
@@ -35,6 +37,9 @@ MAKE_S_MAX: Final = 60.0
 """One that takes longer will never be ready, and the others wait for their turn."""
 MAKE_S: Final = 0.05
 """How long one takes to be made, before that has been measured."""
+USUAL: Final = SandboxSpec(sandbox=SandboxId("stem"), memory_mb=128, tmp_mb=512)
+"""What most functions ask for, so that a bind has to change nothing."""
+_LOAD: Final = "/proc/loadavg"
 
 
 class Stem(Protocol):
@@ -100,6 +105,24 @@ class StemStatistics:
         return sum(kind.ready * kind.stem_mb for kind in self.kinds)
 
 
+def together(statistics: Sequence[StemStatistics]) -> StemStatistics:
+    """Of several tiers as one; a stem takes as long to make as in the first that made any."""
+
+    def total(name: str) -> int:
+        return sum(getattr(one, name) for one in statistics)
+
+    return StemStatistics(
+        kinds=tuple(kind for one in statistics for kind in one.kinds),
+        taken=total("taken"),
+        missed=total("missed"),
+        made=total("made"),
+        failed=total("failed"),
+        ended=total("ended"),
+        make_s=next((one.make_s for one in statistics if one.made), 0.0),
+        memory_mb_max=total("memory_mb_max"),
+    )
+
+
 class Stems(Generic[S]):
     """Those of one worker. `runnable` tells how many processes want each CPU."""
 
@@ -110,7 +133,12 @@ class Stems(Generic[S]):
         clock: Clock,
         jobs: Jobs,
         runnable: Callable[[], float],
+        stem_mb: Callable[[ZygoteKind], int] = lambda kind: (
+            stem_policy.WAITING_MB if kind.waits else stem_policy.STEM_MB
+        ),
     ) -> None:
+        """`stem_mb`: how much memory one is taken to hold."""
+        self._stem_mb = stem_mb
         self._maker = maker
         self._bounds = bounds
         self._clock = clock
@@ -169,7 +197,7 @@ class Stems(Generic[S]):
                 runtime=PurePath(kind.command[0]).name,
                 ready=len(self._ready.get(kind, ())),
                 wanted=count,
-                stem_mb=_cost(kind) * stem_policy.STEM_MB,
+                stem_mb=self._stem_mb(kind),
             )
             for kind, count in wanted.items()
         )
@@ -268,7 +296,11 @@ class Stems(Generic[S]):
             )
             for kind, demand in self._demand.items()
         }
-        return stem_policy.share(wanted, self._bounds.stems_max, _cost)
+        return stem_policy.share(wanted, self._bounds.stems_max, self._cost)
+
+    def _cost(self, kind: ZygoteKind) -> int:
+        """For how many forked ones it counts."""
+        return self._stem_mb(kind) // stem_policy.STEM_MB
 
     def _lacking(self, now_s: float) -> ZygoteKind | None:
         """The kind that has the smallest part of what it wants."""
@@ -314,6 +346,17 @@ class Stems(Generic[S]):
             log.error("a stem could not be ended", error=error)
 
 
-def _cost(kind: ZygoteKind) -> int:
-    """For how many forked ones it counts."""
-    return stem_policy.WAITING_MB // stem_policy.STEM_MB if kind.waits else 1
+def may_be_stem(spec: SandboxSpec) -> bool:
+    """Whether it differs from USUAL only in what can be changed when a stem is given away."""
+    names = ("sandbox", "memory_mb", "tmp_mb", "kind")
+    return spec == replace(USUAL, **{name: getattr(spec, name) for name in names})
+
+
+def runnable() -> float:
+    """How many processes want a CPU, for each that there is."""
+    fd = os.open(_LOAD, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        wanting = int(os.read(fd, 128).split()[3].partition(b"/")[0])
+    finally:
+        os.close(fd)
+    return wanting / len(os.sched_getaffinity(0))

@@ -46,6 +46,10 @@ class TieredBackend:
         return self.default.name
 
     @property
+    def opened(self) -> tuple[SandboxBackend, ...]:
+        return (self.default, *self._others.values())
+
+    @property
     def can_merge(self) -> bool:
         return self.default.can_merge
 

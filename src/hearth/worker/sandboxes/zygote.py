@@ -10,11 +10,10 @@ it is for.
 """
 
 import asyncio
-import os
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from hearth.base.clock import Clock
 from hearth.base.jobs import Jobs
@@ -35,7 +34,7 @@ from hearth.worker.sandboxes.contract import (
 )
 from hearth.worker.sandboxes.messages import RetireOrder, ZygoteOrder
 from hearth.worker.sandboxes.orders import mount_order
-from hearth.worker.sandboxes.stems import Stems, StemStatistics
+from hearth.worker.sandboxes.stems import USUAL, Stems, StemStatistics, may_be_stem, runnable
 from hearth.worker.sandboxes.zygotes import Zygotes
 from hearth.worker.stem_policy import DEFAULT_BOUNDS, StemBounds
 
@@ -44,9 +43,6 @@ log = Log("zygotes")
 _TRIAL: Final = SandboxSpec(sandbox=SandboxId("trial"), memory_mb=128, tmp_mb=1)
 _TRIAL_NUMBER: Final = 0
 _TRIAL_S: Final = 20.0
-_LOAD: Final = "/proc/loadavg"
-_STEM: Final = SandboxSpec(sandbox=SandboxId("stem"), memory_mb=128, tmp_mb=512)
-"""What most functions ask for, so that a bind has to change nothing."""
 
 
 class ZygoteBackend(BubblewrapBackend):
@@ -117,11 +113,7 @@ class ZygoteBackend(BubblewrapBackend):
         """A stem, if there is one for it."""
         if spec.is_template and spec.kind is not None:
             await self._zygotes.prepare(spec.kind)  # what is executed could not be forked later
-        elif (
-            spec.kind is not None
-            and spec.fork_of is None
-            and spec == replace(_STEM, **_differs(spec))
-        ):
+        elif spec.kind is not None and may_be_stem(spec):
             stem = self._stems.take(spec.kind)
             if stem is not None:
                 stem.adopt(spec)
@@ -136,7 +128,7 @@ class ZygoteBackend(BubblewrapBackend):
                 return None
             number = self._zygotes.find(kind)
             assert number is not None
-        sandbox = await super().create(_STEM)
+        sandbox = await super().create(USUAL)
         try:
             await sandbox.launch_stem(number, kind)
         except BaseException:
@@ -206,19 +198,3 @@ class ZygoteBackend(BubblewrapBackend):
         for number in list(self._zygote_uids):
             self._zygote_gone(number)
         super()._lost()
-
-
-def _differs(spec: SandboxSpec) -> dict[str, Any]:
-    """In what a sandbox may differ from the stem that it is made of."""
-    names = ("sandbox", "memory_mb", "tmp_mb", "kind")
-    return {name: getattr(spec, name) for name in names}
-
-
-def runnable() -> float:
-    """How many processes want a CPU, for each that there is."""
-    fd = os.open(_LOAD, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        wanting = int(os.read(fd, 128).split()[3].partition(b"/")[0])
-    finally:
-        os.close(fd)
-    return wanting / len(os.sched_getaffinity(0))

@@ -6,6 +6,8 @@
  *                                 instructions, or "-". PROGRAM's own descriptor 0 is /dev/null.
  *                                 Its environment: the variables that begin with "_", less that.
  *                                 (Runtimes add some of their own.)
+ *   init wait FILTER PROGRAM ...  the same, but descriptor 0 is a socket, and PROGRAM has another of it,
+ *                                 60: to be told there what it is for, and to close it then.
  *   init keep RUNTIME ...         pid 1 of the namespace around container and runtime: starts
  *                                 RUNTIME, reaps all that is left to it, ends with the last of it.
  *                                 If RUNTIME fails, ends at once, with its exit code.
@@ -22,6 +24,7 @@ enum {
     PR_SET_DUMPABLE = 4, PR_SET_SECCOMP = 22, PR_SET_NO_NEW_PRIVS = 38, PR_SET_NAME = 15,
     SECCOMP_MODE_FILTER = 2, SIGCHLD = 17, EINTR = 4, ENOENT = 2, EACCES = 13, ENOEXEC = 8,
     FILTER_BYTES_MAX = 32768, PATH_BYTES_MAX = 4096,
+    WAIT_FD = 60, /* as in messages.py */
 };
 
 #if defined(__x86_64__)
@@ -183,7 +186,7 @@ static void confine(const char *file)
         fail("the filter of system calls cannot be installed");
 }
 
-__attribute__((noreturn)) static void run(char **argv, char **env)
+__attribute__((noreturn)) static void run(char **argv, char **env, int waits)
 {
     int failed[2], told[2], status = 0;
     long status_pipe = call(NR_fcntl, 0, F_DUPFD_CLOEXEC, 3, 0, 0);
@@ -203,6 +206,8 @@ __attribute__((noreturn)) static void run(char **argv, char **env)
     if (program == 0) {
         /* Dumpable again, or what is executed could not look at its own /proc/self. */
         call(NR_prctl, PR_SET_DUMPABLE, 1, 0, 0, 0);
+        if (waits && call(NR_dup3, (word)status_pipe, WAIT_FD, 0, 0, 0) != WAIT_FD)
+            fail("no descriptor to wait on");
         long error = execute(argv, env);
         call(NR_write, (word)failed[1], (word) "x", 1, 0, 0);
         complain(argv[0], error);
@@ -253,6 +258,8 @@ __attribute__((noreturn, used)) void begin(word *stack)
     if (count > 2 && starts(argv[1], "keep"))
         keep(argv + 2, env);
     if (count > 3 && starts(argv[1], "run"))
-        run(argv + 2, env);
+        run(argv + 2, env, 0);
+    if (count > 3 && starts(argv[1], "wait"))
+        run(argv + 2, env, 1);
     fail("what is to be done?");
 }
