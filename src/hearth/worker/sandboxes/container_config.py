@@ -57,9 +57,14 @@ RUNTIMES: Final = {
 }
 
 
-def runtime_arguments(runtime: str, container: str) -> list[str]:
+_FLAGS_OF_STEMS: Final = ("--file-access=shared",)
+
+
+def runtime_arguments(runtime: str, container: str, *, is_stem: bool) -> list[str]:
     """All but the runtime's own name. It leaves when the container runs, or has failed to."""
     flags = RUNTIMES[runtime].flags
+    if is_stem:
+        flags += _FLAGS_OF_STEMS
     root = f"--root={RUNTIME_STATE}/containers"
     return [root, *flags, "run", "--detach", f"--bundle={BUNDLE}", f"box-{container}"]
 
