@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from compat.platform import Platform, create, running, wait_until
+from hearth.worker.sandboxes.oci import find_runtime
 
 pytestmark = [pytest.mark.compat, pytest.mark.timeout(300)]
 
@@ -122,3 +123,29 @@ def arguments(pid: int) -> str:
         return Path(f"/proc/{pid}/cmdline").read_text()
     except OSError:
         return ""
+
+
+def test_on_gvisor_too_a_start_finds_one_that_waits(stocked: Platform) -> None:
+    """The first is made when the first function has shown that there is need. A strict one is not
+    given any."""
+    if find_runtime("runsc") is None:
+        pytest.skip("runsc is not installed")
+    tags = {"hearth:sandbox": "runsc"}
+    for name in ("kernel-1", "kernel-2"):
+        create(stocked.client(), name, CODE, Tags=tags)
+    create(stocked.client(), "kernel-3", CODE, Tags={**tags, "hearth:isolation": "strict"})
+    assert call(stocked, "kernel-1")["name"] == "kernel-1"
+
+    def has_waiting() -> bool:
+        kinds = status(stocked)["stems"]["kinds"]
+        return any("runsc" in kind["runtime"] and kind["ready"] for kind in kinds)
+
+    wait_until(has_waiting, "a stem of gVisor", EVENTUALLY_S)
+    before = status(stocked)["stems"]
+    seen = call(stocked, "kernel-2")
+    after = status(stocked)["stems"]
+    assert (after["taken"], after["missed"]) == (before["taken"] + 1, before["missed"])
+    assert seen["name"] == "kernel-2"
+    assert "waiter.py" in seen["argv"], "it was started again"
+    assert "waiter.py" not in call(stocked, "kernel-3")["argv"]
+    assert status(stocked)["stems"]["taken"] == after["taken"]

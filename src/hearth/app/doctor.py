@@ -75,6 +75,7 @@ def _tiers(others: list[Capabilities]) -> list[Finding]:
             Level.OK if found.usable else Level.WARN,
             f"tier {found.name}",
             f"usable, for functions with the tag {SANDBOX_TAG}={found.name}"
+            + (f"; {found.waiting}" if found.waiting else "")
             if found.usable
             else found.why_not,
             "" if found.usable else found.fix,

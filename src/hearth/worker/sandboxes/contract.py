@@ -258,6 +258,8 @@ class Capabilities:
     cpu_limit: str = ""
     freezer: str = ""
     """How idle ones are kept from running: `cgroup v2`, `SIGSTOP`, ..."""
+    waiting: str = ""
+    """Whether some are launched before they are needed, where that was tried."""
     notes: tuple[str, ...] = ()
 
 

@@ -79,9 +79,7 @@ class Exec:
 
     def __init__(self, order: StartOrder) -> None:
         assert order.runtime is not None
-        self._arguments = runtime_arguments(
-            order.runtime, str(order.box), is_stem=order.is_stem
-        )
+        self._arguments = runtime_arguments(order.runtime, str(order.box), is_stem=order.is_stem)
 
     def __call__(self) -> NoReturn:
         jail_steps.close_all_but([])

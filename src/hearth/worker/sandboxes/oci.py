@@ -9,8 +9,11 @@ host's, and only that kernel sees the host's. To start that takes long, so some 
 they are needed (*stems*, stems.py), with the function's runtime waiting in them.
 """
 
+import asyncio
 import platform
 import shutil
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +23,13 @@ from hearth.worker.sandboxes import diagnosis
 from hearth.worker.sandboxes.bubblewrap import BubblewrapBackend, seccomp_filter
 from hearth.worker.sandboxes.bubblewrap_sandbox import BubblewrapSandbox
 from hearth.worker.sandboxes.container_config import RUNTIMES
-from hearth.worker.sandboxes.contract import Capabilities, SandboxFailed, SandboxSpec, ZygoteKind
+from hearth.worker.sandboxes.contract import (
+    Capabilities,
+    Mount,
+    SandboxFailed,
+    SandboxSpec,
+    ZygoteKind,
+)
 from hearth.worker.sandboxes.messages import Opened, OpenOrder
 from hearth.worker.sandboxes.stems import USUAL, Stems, StemStatistics, may_be_stem, runnable
 from hearth.worker.sandboxes.uids import Uids
@@ -29,6 +38,7 @@ from hearth.worker.stem_policy import DEFAULT_BOUNDS, StemBounds
 _INIT: Final = Path(__file__).with_name("init")
 # Not PATH: these become root in namespaces, and root's own directories are not in everyone's PATH.
 _WHERE: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_TRIAL_S: Final = 20.0
 _STEM_MB: Final = 70
 """One that waits: measured with Python; most of it is gVisor's own."""
 _ISOLATION: Final = (
@@ -75,7 +85,7 @@ class OciBackend(BubblewrapBackend):
         self._roots_apart = 0
         bounds = stems if traits.has_own_kernel else StemBounds(floor=0, memory_mb=0)
         self._stems: Stems[BubblewrapSandbox] = Stems(
-            self, bounds, clock, jobs, runnable, lambda _kind: _STEM_MB
+            self, bounds, clock, jobs, runnable, lambda _kind: _STEM_MB, f" ({runtime})"
         )
 
     async def create(self, spec: SandboxSpec) -> BubblewrapSandbox:
@@ -99,6 +109,21 @@ class OciBackend(BubblewrapBackend):
             await sandbox.destroy()
             raise
         return sandbox
+
+    async def survey(self) -> Capabilities:
+        """As open(); and whether sandboxes can wait here, by launching one."""
+        found = await self.open()
+        if not found.usable or not RUNTIMES[self.name].has_own_kernel:
+            return found
+        try:
+            async with asyncio.timeout(_TRIAL_S):
+                stem = await self.make_stem(_trial_kind())
+                assert stem is not None
+                await stem.destroy()
+        except (SandboxFailed, TimeoutError) as error:
+            said = str(error) or type(error).__name__
+            return replace(found, waiting=f"none can be launched before it is needed ({said})")
+        return replace(found, waiting="launched before they are needed")
 
     async def prepare(self, kind: ZygoteKind, stems: int) -> bool:
         """Have so many stems of this kind ready; False if there can be none."""
@@ -140,6 +165,17 @@ class OciBackend(BubblewrapBackend):
 
     def _root_uid(self, uid: int | None) -> int | None:
         return None if uid is None else uid + self._roots_apart
+
+
+def _trial_kind() -> ZygoteKind:
+    version = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    return ZygoteKind(
+        tenant="",
+        command=(f"/var/lang/bin/python{version}", "-I", "-S"),
+        script=None,
+        environment=(("LD_LIBRARY_PATH", "/var/lang/lib"),),
+        mounts=(Mount(Path(sys.base_prefix), "/var/lang"),),
+    )
 
 
 def _init_program() -> Path | None:

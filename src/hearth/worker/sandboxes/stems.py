@@ -136,8 +136,10 @@ class Stems(Generic[S]):
         stem_mb: Callable[[ZygoteKind], int] = lambda kind: (
             stem_policy.WAITING_MB if kind.waits else stem_policy.STEM_MB
         ),
+        label: str = "",
     ) -> None:
-        """`stem_mb`: how much memory one is taken to hold."""
+        """`stem_mb`: how much memory one is taken to hold. `label`: told with each runtime."""
+        self._label = label
         self._stem_mb = stem_mb
         self._maker = maker
         self._bounds = bounds
@@ -194,7 +196,7 @@ class Stems(Generic[S]):
         kinds = tuple(
             KindCount(
                 account=kind.tenant,
-                runtime=PurePath(kind.command[0]).name,
+                runtime=PurePath(kind.command[0]).name + self._label,
                 ready=len(self._ready.get(kind, ())),
                 wanted=count,
                 stem_mb=self._stem_mb(kind),

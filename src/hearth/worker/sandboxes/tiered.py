@@ -20,7 +20,7 @@ from hearth.worker.sandboxes.contract import (
     SandboxSpec,
 )
 from hearth.worker.sandboxes.nat import Nat
-from hearth.worker.sandboxes.oci import find_runtime
+from hearth.worker.sandboxes.oci import OciBackend, find_runtime
 
 log = Log("tiers")
 
@@ -76,7 +76,10 @@ class TieredBackend:
         for tier in Tier:
             if tier not in {self.tier, Tier.PROCESS}:
                 backend = self._make(tier)
-                found.append(await backend.open())
+                if isinstance(backend, OciBackend):
+                    found.append(await backend.survey())
+                else:
+                    found.append(await backend.open())
                 await backend.close()
         return found
 
