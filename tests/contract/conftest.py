@@ -32,7 +32,8 @@ _OF_A_BIND = {
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    kept, left_out = [], []
+    kept: list[pytest.Item] = []
+    left_out: list[pytest.Item] = []
     for item in items:
         call = getattr(item, "callspec", None)
         is_of_kind = call is not None and call.params.get("play") == _KIND
