@@ -1,12 +1,16 @@
 """Functions choose how they are isolated by tags that any AWS client can set."""
 
+import base64
 import json
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from botocore.exceptions import ClientError
 
 from compat.platform import Platform, create
+from hearth.runtimes import interpreters
 from hearth.worker.sandboxes.oci import find_runtime
 
 if TYPE_CHECKING:
@@ -22,6 +26,18 @@ def handler(event, context):
         root = next(line.split() for line in file if line.split()[4] == "/")
     return {"id": ID, "root": root[root.index("-") + 1], "ours": os.path.exists("/var/hearth")}
 """
+
+
+SNAP_RUNTIMES = ("python3.12", "python3.13", "python3.14")
+
+
+@pytest.fixture(scope="module")
+def snap_runtime() -> str:
+    path = os.environ.get("PATH", "")
+    for name in SNAP_RUNTIMES:
+        if interpreters.find(name, path, Path.home()) is not None:
+            return name
+    pytest.skip(f"none of {', '.join(SNAP_RUNTIMES)} is on this machine")
 
 
 @pytest.fixture(scope="module")
@@ -69,3 +85,20 @@ def test_nobody_gives_up_the_isolation_of_the_platform_by_a_tag(client: "LambdaC
             create(client, "free", WHERE, Tags={tag: value})
         assert refused.value.response["Error"]["Code"] == "InvalidParameterValueException"
         assert tag in refused.value.response["Error"]["Message"]
+
+
+def test_a_version_with_snapstart_waits_in_gvisor_where_that_is_asked_for(
+    client: "LambdaClient", snap_runtime: str
+) -> None:
+    if find_runtime("runsc") is None:
+        pytest.skip("runsc is not installed")
+    snap: Any = {"ApplyOn": "PublishedVersions"}
+    tags = {"hearth:sandbox": "runsc"}
+    create(client, "snap", WHERE, Runtime=snap_runtime, Tags=tags, SnapStart=snap)
+    version = client.publish_version(FunctionName="snap")["Version"]
+    waiter = client.get_waiter("function_active_v2")
+    waiter.wait(FunctionName="snap", Qualifier=version, WaiterConfig={"Delay": 1})
+    answer = client.invoke(FunctionName="snap", Qualifier=version, LogType="Tail")
+    seen = json.loads(answer["Payload"].read())
+    assert (seen["root"], seen["ours"]) == ("9p", True)
+    assert "Restore Duration" in base64.b64decode(answer["LogResult"]).decode()
