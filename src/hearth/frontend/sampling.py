@@ -16,7 +16,7 @@ from typing import Final, Protocol
 
 from hearth.model.functions import FunctionVersion
 from hearth.model.ids import FunctionKey
-from hearth.model.traces import parse
+from hearth.model.traces import ROOT_ALONE, parse
 
 REST_RATE: Final = 0.05
 FUNCTIONS_REMEMBERED: Final = 10_000
@@ -74,6 +74,8 @@ class Sampling:
 def completed(header: str, request: str) -> str:
     """With what a function finds in each header: a parent, and a decision. `request` is the
     invoke's id, of which the parent is made where there is none."""
+    if len(header) == ROOT_ALONE and header.startswith("Root="):  # who has no trace yet: most
+        return f"{header};Parent={request[19:23]}{request[24:]};Sampled=0"
     if "Sampled=" in header or "Root=" not in header:
         return header
     if "Parent=" not in header:

@@ -18,6 +18,8 @@ _ROOT = re.compile(r"1-([0-9a-fA-F]{8})-([0-9a-fA-F]{24})")
 _SPAN = re.compile(r"[0-9a-fA-F]{16}")
 _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?")
 _DECIDED: Final = {"1": True, "0": False}
+ROOT_ALONE: Final = len("Root=1-5759e988-bd862e3fe1be46a994272793")
+"""The length of a header that says nothing else."""
 _OURS: Final = frozenset({"Root", "Parent", "Sampled", "Self"})
 
 
@@ -43,6 +45,9 @@ def parse(header: str | None) -> TraceHeader | None:
     """None where it names no trace."""
     if not header:
         return None
+    if len(header) == ROOT_ALONE and header.startswith("Root="):
+        root = header[5:]
+        return None if _ROOT.fullmatch(root) is None else TraceHeader(root, None, None, "")
     fields: dict[str, str] = {}
     rest = ""
     for part in header.split(";"):

@@ -26,7 +26,19 @@ def test_a_header_may_leave_the_decision_open(text: str, sampled: bool | None) -
     assert header.sampled is sampled
 
 
-@pytest.mark.parametrize("text", [None, "", "given", "Root=", "Root=1-2-3", f"root={ROOT}", ";;="])
+@pytest.mark.parametrize(
+    "text",
+    [
+        None,
+        "",
+        "given",
+        "Root=",
+        "Root=1-2-3",
+        "Root=1-5759e988-bd862e3fe1be46a99427279x",
+        f"root={ROOT}",
+        ";;=",
+    ],
+)
 def test_what_names_no_trace_is_none(text: str | None) -> None:
     assert parse(text) is None
 
