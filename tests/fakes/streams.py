@@ -39,6 +39,8 @@ class FakeStream:
         self.fails: Callable[[str], bool] = lambda _operation: False
         self.expires: Callable[[], bool] = lambda: False
         self.reads = 0
+        self.overlap = 0
+        """Records before the place that was asked for, that are given out again."""
         self._numbers = 0
 
     def open(self, shard: str, *parents: str) -> None:
@@ -69,6 +71,7 @@ class FakeStream:
                 at = len(held.records)
             case Checkpoint(after=str(after)):
                 at = sum(record.sequence <= after for record in held.records)
+                at = max(0, at - self.overlap)
             case _:
                 at = 0
         return f"{shard}:{at}"

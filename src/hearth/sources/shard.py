@@ -151,8 +151,9 @@ class ShardReader:
         since_ms = self._since_ms()
         self._status.polled += len(read.records)
         for record in read.records:
+            if not self._progress.began(record.sequence):
+                continue  # the server gave it out again, though it was asked for what follows
             self._read_last = record.sequence
-            self._progress.began(record.sequence)
             is_early = since_ms is not None and record.arrived_ms < since_ms
             if is_early or not self._filters.passes(record.record):
                 self._status.filtered += not is_early

@@ -98,6 +98,13 @@ def startable(
     ]
 
 
+def _is_upto(sequence: str, after: str | None) -> bool:
+    """Sequence numbers are numbers, with more digits than any machine's."""
+    if after is None or not (sequence.isdecimal() and after.isdecimal()):
+        return False
+    return int(sequence) <= int(after)
+
+
 @dataclass(slots=True)
 class _Step:
     sequence: str
@@ -117,11 +124,14 @@ class Progress:
     def pending(self) -> int:
         return len(self._steps)
 
-    def began(self, sequence: str) -> None:
-        """In the order of the shard."""
+    def began(self, sequence: str) -> bool:
+        """In the order of the shard. False for one that has begun, or is done, already."""
+        if sequence in self._by_sequence or _is_upto(sequence, self.after):
+            return False
         step = _Step(sequence)
         self._steps.append(step)
         self._by_sequence[sequence] = step
+        return True
 
     def done(self, sequences: Iterable[str]) -> None:
         for sequence in sequences:

@@ -277,6 +277,22 @@ def test_partitions_run_beside_each_other_and_each_in_order() -> None:
     play(scenario, batch_size=2, parallel=4)
 
 
+def test_a_record_that_is_given_out_twice_holds_nothing_up() -> None:
+    async def scenario(stage: Stage, tasks: asyncio.TaskGroup) -> None:
+        expirations = iter([True, False] * 20)
+        stage.stream.overlap = 2
+        stage.stream.expires = lambda: next(expirations, False)
+        for n in range(12):
+            stage.stream.put("s0", f"a{n}")
+            await asyncio.sleep(1)
+        await asyncio.sleep(60)
+        seen = list(dict.fromkeys(stage.function.bodies()))
+        assert seen == [f"a{n}" for n in range(12)]
+        assert stage.checkpoints.kept["s0"].after == "000012"
+
+    play(scenario, batch_size=2)
+
+
 def test_a_window_gathers_a_batch() -> None:
     async def scenario(stage: Stage, tasks: asyncio.TaskGroup) -> None:
         for n in range(4):
