@@ -99,10 +99,32 @@ def test_detach_runs_on_and_down_ends_it(tmp_path: Path) -> None:
     assert offline.command("status").returncode == 1
 
 
+BEGINS_AND_SLEEPS = """import time
+def handler(event, context):
+    print("begun")
+    time.sleep(3)
+    return "done"
+"""
+
+
+def has_begun(platform: Platform, name: str) -> None:
+    """Wait until the function says so: a command takes longer to start than some functions run."""
+    logs = platform.service("logs")
+
+    def has_said() -> bool:
+        try:
+            found = logs.filter_log_events(logGroupName=f"/aws/lambda/{name}")
+        except logs.exceptions.ResourceNotFoundException:
+            return False
+        return any("begun" in event["message"] for event in found["events"])
+
+    wait_until(has_said, "the function runs")
+
+
 def test_sigterm_lets_a_running_invoke_end_and_exits_0(tmp_path: Path) -> None:
     with running(tmp_path / "state") as platform:
         client = platform.client()
-        create(client, "slow", "import time\ndef handler(e, c): time.sleep(2); return 'done'")
+        create(client, "slow", BEGINS_AND_SLEEPS, Timeout=30)
         outcome: list[Any] = []
         invoke = threading.Thread(
             target=lambda: outcome.append(
@@ -110,7 +132,7 @@ def test_sigterm_lets_a_running_invoke_end_and_exits_0(tmp_path: Path) -> None:
             )
         )
         invoke.start()
-        wait_until(lambda: "busy" in platform.command("ps").stdout, "the function runs")
+        has_begun(platform, "slow")
         assert platform.stop() == 0
         invoke.join(30)
         assert outcome == ["done"]
