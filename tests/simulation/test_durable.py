@@ -6,6 +6,8 @@ runs again, and no execution is ever run by two invocations at a time.
 
 import asyncio
 import json
+import random
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -15,6 +17,8 @@ from hypothesis import strategies as st
 from fakes.durable import DurableWorld, naive
 from fakes.virtual_time import run_in_virtual_time
 from hearth.durable import rules
+from hearth.durable.execution import Execution
+from hearth.durable.facts import Kind
 from hearth.durable.shelf import Shelf
 from hearth.durable.store import BUCKET
 from hearth.engine.contract import CaughtUp, Entry
@@ -46,12 +50,29 @@ def check(program: list[tuple[Any, ...]], seed: int, faults: int) -> DurableWorl
         async with world.living() as life:  # the next process knows it too
             again = await life.invoke("order", b"{}")
             assert again.payload == answer.payload
+            check_facts(await life.state(await life.attach()))
         return world
 
     world = run_in_virtual_time(story())
     assert world.repeated == []
     assert world.most_running == 1
     return world
+
+
+def check_facts(execution: Execution) -> None:
+    """Nothing was written down twice, whatever was repeated."""
+    ends = Counter(f.operation for f in execution.facts if f.kind in ENDS and not f.due_ms)
+    assert set(ends.values()) <= {1}
+    starts = Counter(f.operation for f in execution.facts if f.kind in STARTS)
+    assert set(starts.values()) <= {1}
+    assert set(ends) <= set(execution.operations)
+
+
+STARTS = {Kind.WAIT_STARTED, Kind.CALLBACK_STARTED, Kind.CHAIN_STARTED}
+ENDS = {
+    *(Kind.STEP_SUCCEEDED, Kind.STEP_FAILED, Kind.WAIT_SUCCEEDED),
+    *(Kind.CALLBACK_SUCCEEDED, Kind.CHAIN_SUCCEEDED),
+}
 
 
 @given(programs)
@@ -157,6 +178,31 @@ def test_two_starts_of_one_name_are_one_execution() -> None:
             answers = await asyncio.gather(*(life.invoke("order", b"{}") for _ in range(8)))
         assert len({answer.execution_arn for answer in answers}) == 1
         assert world.effects == {"op-0": 1, "op-2": 1}
+
+    run_in_virtual_time(story())
+
+
+class OneLostAnswer(random.Random):
+    """The first checkpoint is stored, and nobody hears of it for a moment."""
+
+    def random(self) -> float:
+        return 0.0
+
+    def choice(self, seq: Any) -> Any:
+        return "lost" if "lost" in seq else seq[0]
+
+
+def test_a_checkpoint_whose_answer_was_lost_is_answered_again() -> None:
+    async def story() -> None:
+        world = DurableWorld([("step",), ("wait", 3), ("step",)], faults=1)
+        world.chance = OneLostAnswer()
+        async with world.living() as life:
+            answer = await life.invoke("order", b"{}")
+            assert json.loads(answer.payload) == naive(world.program)
+            execution = await life.state(await life.attach())
+        assert world.invocations == 2  # before the wait and after it: none had to be repeated
+        kinds = Counter(fact.kind for fact in execution.facts)
+        assert kinds[Kind.STEP_STARTED] == kinds[Kind.STEP_SUCCEEDED] == 2
 
     run_in_virtual_time(story())
 
