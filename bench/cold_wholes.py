@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import statistics
 import threading
 import time
@@ -63,12 +64,19 @@ def idle_memory(_bench: Bench) -> Figures:
         held = (before - available_kib()) / 1024 / IDLE
         cells = [
             int((cell / name).read_text()) / 2**20
-            for cell in Path("/sys/fs/cgroup").glob(f"**/hearth-*-{platform.pid}-*/*/")
+            for cell in cells_of(platform)
             for name in ("memory.current", "memory.usage_in_bytes")
             if (cell / name).exists()
         ]
     text = f"{held:.2f} MiB of the machine's"
     return Figures(text=text + (f", {statistics.median(cells):.2f} by cgroup" if cells else ""))
+
+
+def cells_of(platform: Hearth) -> list[Path]:
+    """The cgroups of its sandboxes. os.walk minds none that goes while it looks; glob does."""
+    ours = re.compile(rf"/hearth-\w+-{platform.pid}-\d+$")
+    walk = os.walk("/sys/fs/cgroup")
+    return [Path(place, name) for place, names, _ in walk if ours.search(place) for name in names]
 
 
 def burst(bench: Bench) -> Figures:

@@ -22,6 +22,7 @@ from compat.platform import (
     wait_active,
     wait_until,
 )
+from contract.sandbox_scene import groups_of
 from hearth.app.choices import instance_of
 
 if TYPE_CHECKING:
@@ -206,7 +207,7 @@ def invoke_until_killed(client: "LambdaClient") -> None:
 
 def cgroups_of(state: Path) -> list[Path]:
     """Cgroups that a Hearth on this state directory made."""
-    return list(Path("/sys/fs/cgroup").glob(f"**/hearth-{instance_of(state)}*"))
+    return groups_of(instance_of(state))
 
 
 def test_a_second_start_on_the_same_state_is_refused_in_plain_words(tmp_path: Path) -> None:

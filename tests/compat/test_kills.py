@@ -18,6 +18,7 @@ import botocore.exceptions
 import pytest
 
 from compat.platform import Platform, create, running, wait_until
+from contract.sandbox_scene import groups_of as groups_of_instance
 from hearth.app.choices import instance_of
 from hearth.worker import code_cache
 
@@ -182,7 +183,7 @@ def below(pid: int) -> list[int]:
 
 
 def groups_of(state: Path) -> list[Path]:
-    return list(Path("/sys/fs/cgroup").glob(f"**/hearth-{instance_of(state)}-*"))
+    return groups_of_instance(instance_of(state))
 
 
 def own(platform: Platform) -> int:

@@ -152,7 +152,8 @@ def processes_with(marker: str) -> list[str]:
 
 
 def groups_of(instance: str) -> list[Path]:
-    """Directories in any cgroup hierarchy that this instance made."""
+    """Directories in any cgroup hierarchy that this instance made. os.walk minds no directory, of
+    whomever, that goes while it looks; glob does."""
     name = f"hearth-{instance}-"
     found = []
     for directory, below, _ in os.walk("/sys/fs/cgroup"):
