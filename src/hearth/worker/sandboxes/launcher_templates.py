@@ -165,7 +165,13 @@ class Templates:
             template.process = os.pidfd_open(template.pid)
             self._make_nurse(template)
         except (OSError, IndexError) as error:
-            self._refuse(template, f"no forks could be prepared: {error}")
+            self._give_up(template, f"no forks could be prepared: {error}")
+
+    def _give_up(self, template: Template, why: str) -> None:
+        """Nothing is wrong with the program: another time it may be a template."""
+        number, template.asked = template.asked, None
+        if number is not None:
+            self._answer(number, {"error": why})
 
     def _refuse(self, template: Template, why: str) -> None:
         number, template.asked = template.asked, None
@@ -177,7 +183,7 @@ class Templates:
         if template is None:
             return
         if error is not None:
-            self._refuse(template, error)
+            self._give_up(template, error)
             return
         number, template.asked = template.asked, None
         template.signal(signal.SIGSTOP)
@@ -188,12 +194,12 @@ class Templates:
         """Those that wait for a nurse of it wait in vain."""
         for template in self._templates.values():
             if template.asked is not None and template.born.order.zygote == key:
-                self._refuse(template, "its zygote has ended")
+                self._give_up(template, "its zygote has ended")
 
     def nurse_is_lost(self, box: int) -> None:
         template = self._templates.get(box)
         if template is not None:
-            self._refuse(template, "who makes its forks' sandboxes has ended")
+            self._give_up(template, "who makes its forks' sandboxes has ended")
             template.is_gone = True
 
     # -- forking ---------------------------------------------------------------------------------
@@ -392,7 +398,7 @@ class Templates:
         """Its init has ended, and all below it."""
         template = self._templates.pop(box, None)
         if template is not None:
-            self._refuse(template, "it ended")
+            self._give_up(template, "it ended")
             template.is_gone = True
             template.waiting.clear()
             close_all(template.process)
