@@ -15,8 +15,8 @@ from hearth.worker.sandboxes.oci import find_runtime
 from run import HANDLER, MEMORY_MB, Hearth, bare_start
 
 NODE_HANDLER = "exports.handler = async (event) => ({ ok: true });\n"
-GVISOR = ("--stems-mb", "512")
-"""A platform of its own, whose second kind of stems is gVisor's."""
+GVISOR = ("--stems-min", "1")
+"""A platform of its own: each kind of stem is in the way of another's."""
 
 
 def floor(bench: Bench) -> float:
@@ -101,7 +101,8 @@ def gvisor_ready(bench: Bench) -> float:
         tag(platform, name, "hearth:sandbox", "runsc")
 
     def own() -> list[int]:
-        return [kind.ready for kind in bench.stems(platform).kinds][1:]
+        kinds = bench.stems(platform).kinds
+        return [kind.ready for kind in kinds if "runsc" in kind.runtime]
 
     if not own():  # none has been wanted yet
         create(name := bench.name())
