@@ -39,6 +39,7 @@ QUIET_S: Final = 0.02
 CROWDED: Final = 1.0
 """Runnable processes for each CPU, above which making waits."""
 PAUSE_S: Final = 0.02
+PAUSE_PART: Final = 0.25
 PAUSED_S_MAX: Final = 1.0
 """One stem is made so often, whatever else is going on; or a busy machine would never have any."""
 
@@ -119,6 +120,11 @@ def share(
                 shares[kind] += each
                 left -= each * cost(kind)
     return shares
+
+
+def pause_s(waited_s: float) -> float:
+    """How long until the next look: longer each time, since what has lasted will last."""
+    return max(PAUSE_S, min(waited_s * PAUSE_PART, PAUSED_S_MAX - waited_s))
 
 
 def must_wait(*, quiet_s: float, runnable: Callable[[], float], waited_s: float) -> bool:

@@ -101,5 +101,14 @@ def test_nothing_is_made_while_functions_start_or_the_machine_is_crowded() -> No
     assert not must_wait(quiet_s=60.0, runnable=lambda: 1.0, waited_s=0.0)
 
 
+def test_a_machine_that_stays_busy_is_looked_at_less_and_less_often() -> None:
+    waited_s, looks = 0.0, 0
+    while must_wait(quiet_s=60.0, runnable=lambda: 9.0, waited_s=waited_s):
+        waited_s += stem_policy.pause_s(waited_s)
+        looks += 1
+    assert looks < stem_policy.PAUSED_S_MAX / stem_policy.PAUSE_S / 2
+    assert waited_s < stem_policy.PAUSED_S_MAX + 2 * stem_policy.PAUSE_S
+
+
 def test_even_a_busy_machine_gets_one_now_and_then() -> None:
     assert not must_wait(quiet_s=0.0, runnable=lambda: 9.0, waited_s=stem_policy.PAUSED_S_MAX)

@@ -267,7 +267,7 @@ class Stems(Generic[S]):
             runnable=self._runnable,
             waited_s=now_s - began_s,
         ):
-            await asyncio.sleep(stem_policy.PAUSE_S)
+            await asyncio.sleep(stem_policy.pause_s(now_s - began_s))
             now_s = self._clock.monotonic_s()
 
     async def _make(self, kind: ZygoteKind) -> None:
