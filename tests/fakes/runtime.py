@@ -34,7 +34,7 @@ class FakeSandbox:
         self._id = SandboxId(name)
         self.cpu: list[int | None] = []
         self.destroyed = 0
-        self.peak_bytes = 40 * MIB
+        self.peak = 40 * MIB
         self.usage_error: OSError | None = None
         self.thaw_error: SandboxFailed | None = None
         self.is_frozen = False
@@ -78,12 +78,16 @@ class FakeSandbox:
         self.cpu.append(memory_mb)
 
     def usage(self) -> Usage:
+        peak = self.peak_bytes()
+        return Usage(peak, peak, 0.0)
+
+    def peak_bytes(self) -> int:
         if self.usage_error is not None:
             raise self.usage_error
-        return Usage(self.peak_bytes, self.peak_bytes, 0.0)
+        return self.peak
 
     def reset_peak(self) -> None:
-        self.peak_bytes = 40 * MIB
+        self.peak = 40 * MIB
 
 
 class Reply:

@@ -540,7 +540,7 @@ def test_stopping_answers_whoever_waits_and_leaves_nothing(after_s: float) -> No
 
 def test_memory_used_is_never_shown_above_the_memory_size() -> None:
     async def story(scene: Scene) -> None:
-        scene.sandbox.peak_bytes = 130 * MIB
+        scene.sandbox.peak = 130 * MIB
         await scene.environment.start()
         await scene.invoke()
         await settle(scene, 1)
@@ -626,7 +626,7 @@ def test_a_frozen_environment_is_stopped_like_any_other() -> None:
 def test_a_new_program_is_not_shown_with_the_memory_of_the_one_before() -> None:
     async def story(scene: Scene) -> None:
         await scene.environment.start()
-        scene.sandbox.peak_bytes = 128 * MIB
+        scene.sandbox.peak = 128 * MIB
         await scene.invoke("r1")
         scene.programs.started[0].exit(Exit(ExitKind.OUT_OF_MEMORY, 9))
         await scene.invoke("r2")

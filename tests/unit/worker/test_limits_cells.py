@@ -15,7 +15,14 @@ from fakes.virtual_time import VirtualClock, run_in_virtual_time
 from hearth.base.jobs import Jobs
 from hearth.worker.limits.cgroup_v1 import CgroupV1, CgroupV1Cell
 from hearth.worker.limits.cgroup_v2 import CgroupV2, CgroupV2Cell
-from hearth.worker.limits.contract import MB, Bounds, Entry, Usage, cpu_quota_us
+from hearth.worker.limits.contract import (
+    FULL_LOOK_EVERY,
+    MB,
+    Bounds,
+    Entry,
+    Usage,
+    cpu_quota_us,
+)
 from hearth.worker.limits.freezing import TreeFreezer
 from hearth.worker.limits.hierarchy import Hierarchies
 from hearth.worker.limits.processes import Processes
@@ -122,6 +129,24 @@ def test_v1_forgets_the_peak_on_request(tmp_path: Path) -> None:
     assert cell.usage().memory_peak_bytes == 5 * MB
 
 
+def test_v1_looks_in_full_only_when_the_peak_may_have_grown(tmp_path: Path) -> None:
+    cell = v1_cell(tmp_path)
+    memory = tmp_path / "memory"
+    files(memory, {"memory.max_usage_in_bytes": 90 * MB, "memory.usage_in_bytes": 90 * MB})
+    files(memory, {"memory.stat": f"cache {50 * MB}\nshmem 0"})
+    assert cell.peak_bytes() == 40 * MB
+    files(memory, {"memory.max_usage_in_bytes": 100 * MB, "memory.usage_in_bytes": 80 * MB})
+    assert cell.peak_bytes() == 50 * MB
+    files(memory, {"memory.stat": f"cache {20 * MB}\nshmem 0"})
+    seen = [cell.peak_bytes() for _ in range(FULL_LOOK_EVERY)]
+    assert seen[0] == 50 * MB, "nothing tells that files made room"
+    assert seen[-1] == 80 * MB
+    assert cell.usage().memory_peak_bytes == 80 * MB
+    cell.reset_peak()
+    files(memory, {"memory.max_usage_in_bytes": 80 * MB})
+    assert cell.peak_bytes() == 60 * MB
+
+
 def test_v1_is_exceeded_when_the_kernel_killed_in_this_run(tmp_path: Path) -> None:
     cell = v1_cell(tmp_path)
     cell.began(1)
@@ -184,6 +209,23 @@ def test_v2_takes_the_peak_only_from_what_it_counts(tmp_path: Path) -> None:
     assert cell.usage().memory_peak_bytes == 50 * MB
     cell.reset_peak()
     assert cell.usage().memory_peak_bytes == 20 * MB
+
+
+def test_v2_looks_in_full_only_when_the_peak_may_have_grown(tmp_path: Path) -> None:
+    cell = v2_cell(tmp_path)
+    files(tmp_path, {"memory.current": 120 * MB, "memory.stat": f"file {70 * MB}\nshmem 0"})
+    assert cell.peak_bytes() == 50 * MB
+    files(tmp_path, {"memory.stat": f"file {30 * MB}\nshmem 0"})
+    seen = [cell.peak_bytes() for _ in range(FULL_LOOK_EVERY)]
+    assert seen[0] == 50 * MB, "nothing tells that files made room"
+    assert seen[-1] == 90 * MB
+    files(tmp_path, {"memory.current": 130 * MB})
+    assert cell.peak_bytes() == 100 * MB, "more is charged: looked at once"
+    cell.reset_peak()
+    assert cell.peak_bytes() == 100 * MB
+    files(tmp_path, {"memory.current": 60 * MB})
+    cell.reset_peak()
+    assert cell.peak_bytes() == 30 * MB
 
 
 def test_v2_without_the_memory_controller_is_not_used(tmp_path: Path) -> None:

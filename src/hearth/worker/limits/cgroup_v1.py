@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import Final, Self
 
 from hearth.worker.limits import files
-from hearth.worker.limits.contract import CPU_PERIOD_US, Bounds, Entry, Usage, cpu_quota_us
+from hearth.worker.limits.contract import (
+    CPU_PERIOD_US,
+    FULL_LOOK_EVERY,
+    Bounds,
+    Entry,
+    Usage,
+    cpu_quota_us,
+)
 from hearth.worker.limits.freezing import TreeFreezer, v1_freezer
 from hearth.worker.limits.hierarchy import Hierarchies, group_name, remove_leftovers
 
@@ -91,6 +98,9 @@ class CgroupV1Cell:
         self._bounds = bounds
         self._tmp_used = tmp_used
         self._peak_seen = 0
+        self._highest = -1
+        """What the kernel called the peak when it was last looked at in full."""
+        self._looks_saved = 0
         self._kills_before = 0
         self._has_begun = False
         self._pid: int | None = None
@@ -156,17 +166,30 @@ class CgroupV1Cell:
             files.write(f"{self._cpu}.cfs_quota_us", quota_us)
 
     def usage(self) -> Usage:
-        used, uncounted = self._used(), self._uncounted()
-        counted = max(0, used - uncounted)
-        highest = files.read_int(self._peak) - uncounted
-        self._peak_seen = max(self._peak_seen, counted, highest)
+        counted = self._look(files.read_int(self._peak))
         cpu_ns = 0
         if self._cpu_used is not None:
             cpu_ns = files.read_int(self._cpu_used)
         return Usage(memory_bytes=counted, memory_peak_bytes=self._peak_seen, cpu_s=cpu_ns / 1e9)
 
+    def peak_bytes(self) -> int:
+        highest = files.read_int(self._peak)
+        if highest == self._highest and self._looks_saved < FULL_LOOK_EVERY - 1:
+            self._looks_saved += 1
+        else:
+            self._look(highest)
+        return self._peak_seen
+
+    def _look(self, highest: int) -> int:
+        """What is counted now; the peak is noted."""
+        uncounted = self._uncounted()
+        counted = max(0, self._used() - uncounted)
+        self._peak_seen = max(self._peak_seen, counted, highest - uncounted)
+        self._highest, self._looks_saved = highest, 0
+        return counted
+
     def reset_peak(self) -> None:
-        self._peak_seen = 0
+        self._peak_seen, self._highest = 0, -1
         files.write(self._peak, 0)
 
     def oom_kills(self) -> int:

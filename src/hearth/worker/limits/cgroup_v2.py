@@ -13,7 +13,14 @@ from pathlib import Path
 from typing import Final, Self
 
 from hearth.worker.limits import files
-from hearth.worker.limits.contract import CPU_PERIOD_US, Bounds, Entry, Usage, cpu_quota_us
+from hearth.worker.limits.contract import (
+    CPU_PERIOD_US,
+    FULL_LOOK_EVERY,
+    Bounds,
+    Entry,
+    Usage,
+    cpu_quota_us,
+)
 from hearth.worker.limits.freezing import v2_freezer
 from hearth.worker.limits.hierarchy import Hierarchies, group_name, remove_leftovers, started
 
@@ -82,6 +89,9 @@ class CgroupV2Cell:
         self._bounds = bounds
         self._tmp_used = tmp_used
         self._peak_seen = 0
+        self._most_used = -1
+        """Of all that was charged, the most at a full look."""
+        self._looks_saved = 0
         self._freezer = v2_freezer(directory)  # part of every group, whatever was delegated
         self.rebound(bounds)
         files.write_if_there(directory / "memory.swap.max", 0)
@@ -119,10 +129,7 @@ class CgroupV2Cell:
             files.write(self._directory / "cpu.max", f"{quota_us} {CPU_PERIOD_US}")
 
     def usage(self) -> Usage:
-        uncounted = self._uncounted()
-        counted = max(0, self._used() - uncounted)
-        # Not memory.peak: it counts cached files, and before Linux 6.12 it cannot be reset.
-        self._peak_seen = max(self._peak_seen, counted)
+        counted = self._look(self._used())
         cpu = files.read_table(self._directory / "cpu.stat")
         return Usage(
             memory_bytes=counted,
@@ -130,8 +137,24 @@ class CgroupV2Cell:
             cpu_s=cpu.get("usage_usec", 0) / 1e6,
         )
 
+    def peak_bytes(self) -> int:
+        # Not memory.peak: it counts cached files, and before Linux 6.12 it cannot be reset.
+        used = self._used()
+        if used <= self._most_used and self._looks_saved < FULL_LOOK_EVERY - 1:
+            self._looks_saved += 1
+        else:
+            self._look(used)
+        return self._peak_seen
+
+    def _look(self, used: int) -> int:
+        """What is counted of `used`; the peak is noted."""
+        counted = max(0, used - self._uncounted())
+        self._peak_seen = max(self._peak_seen, counted)
+        self._most_used, self._looks_saved = max(self._most_used, used), 0
+        return counted
+
     def reset_peak(self) -> None:
-        self._peak_seen = 0
+        self._peak_seen, self._most_used = 0, -1
 
     def oom_kills(self) -> int:
         return files.read_table(self._directory / "memory.events").get("oom_kill", 0)

@@ -86,6 +86,10 @@ class WatchedCell:
             cpu_s=self._cpu_before_s + self._cpu_s,
         )
 
+    def peak_bytes(self) -> int:
+        self._look()
+        return self._peak
+
     def reset_peak(self) -> None:
         self._peak = 0
 

@@ -171,7 +171,7 @@ class InvokePhase:
     def _measure(self) -> None:
         core = self._core
         try:
-            peak = core.sandbox.usage().memory_peak_bytes
+            peak = core.sandbox.peak_bytes()
         except OSError as error:  # no descriptor left, say: the invoke must end all the same
             log.warning("cannot tell a sandbox's memory", sandbox=core.sandbox.id, error=error)
         else:

@@ -411,6 +411,9 @@ class BubblewrapSandbox:
         seen = self._own.cell.usage()
         return Usage(seen.memory_bytes, seen.memory_peak_bytes, seen.cpu_s)
 
+    def peak_bytes(self) -> int:
+        return self._own.cell.peak_bytes()
+
     def reset_peak(self) -> None:
         self._own.cell.reset_peak()
 

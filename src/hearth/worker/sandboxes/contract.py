@@ -219,6 +219,10 @@ class Sandbox(Protocol):
 
     def usage(self) -> Usage: ...
 
+    def peak_bytes(self) -> int:
+        """usage().memory_peak_bytes at less cost; may lag where files in memory made room."""
+        ...
+
     def reset_peak(self) -> None: ...
 
 

@@ -215,6 +215,9 @@ class ProcessSandbox:
         seen = self._watching.cell.usage()
         return Usage(seen.memory_bytes, seen.memory_peak_bytes, seen.cpu_s)
 
+    def peak_bytes(self) -> int:
+        return self._watching.cell.peak_bytes()
+
     def reset_peak(self) -> None:
         self._watching.cell.reset_peak()
 
