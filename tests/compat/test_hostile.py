@@ -84,6 +84,8 @@ def daemon(marker):
     beat += "open('/tmp/beats', 'a').write('%f\\\\n' % time.time())"
     again = "import os, sys\\nif os.fork(): os._exit(0)\\nos.setsid()\\n" + beat
     subprocess.run([sys.executable, "-I", "-S", "-c", again, marker], check=True)
+    while not (os.path.exists("/tmp/beats") and os.path.getsize("/tmp/beats")):
+        time.sleep(0.01)
 
 def longest_pause():
     beats = [float(line) for line in open("/tmp/beats")]

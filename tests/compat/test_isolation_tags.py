@@ -94,11 +94,11 @@ def test_a_version_with_snapstart_waits_in_gvisor_where_that_is_asked_for(
         pytest.skip("runsc is not installed")
     snap: Any = {"ApplyOn": "PublishedVersions"}
     tags = {"hearth:sandbox": "runsc"}
-    create(client, "snap", WHERE, Runtime=snap_runtime, Tags=tags, SnapStart=snap)
-    version = client.publish_version(FunctionName="snap")["Version"]
+    create(client, "snap-tagged", WHERE, Runtime=snap_runtime, Tags=tags, SnapStart=snap)
+    version = client.publish_version(FunctionName="snap-tagged")["Version"]
     waiter = client.get_waiter("function_active_v2")
-    waiter.wait(FunctionName="snap", Qualifier=version, WaiterConfig={"Delay": 1})
-    answer = client.invoke(FunctionName="snap", Qualifier=version, LogType="Tail")
+    waiter.wait(FunctionName="snap-tagged", Qualifier=version, WaiterConfig={"Delay": 1})
+    answer = client.invoke(FunctionName="snap-tagged", Qualifier=version, LogType="Tail")
     seen = json.loads(answer["Payload"].read())
     assert (seen["root"], seen["ours"]) == ("9p", True)
     assert "Restore Duration" in base64.b64decode(answer["LogResult"]).decode()
