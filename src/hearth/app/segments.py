@@ -18,6 +18,9 @@ from hearth.model.traces import Attribute, Span, SpanKind, parse, root_of
 DEPTH_MAX: Final = 16
 SPANS_MAX: Final = 256
 NAME_MAX: Final = 200
+TIME_MAX_S: Final = 1 << 33
+"""Whoever takes spans has 64 bits for the nanoseconds of a moment."""
+NUMBER_MAX: Final = (1 << 63) - 1
 _ORIGIN: Final = "AWS::Lambda::Function"
 
 
@@ -59,14 +62,15 @@ def _flat(
     if header is None or header.parent is None or depth > DEPTH_MAX:
         return
     above = parse(f"Root={root_of(trace)};Parent={parent}")
-    if document.end_time is not None and document.end_time >= document.start_time >= 0:
+    ended = document.end_time
+    if ended is not None and TIME_MAX_S >= ended >= document.start_time >= 0:
         yield Span(
             trace=trace,
             span=header.parent,
             parent=None if above is None else above.parent,
             name=document.name[:NAME_MAX],
             start_ns=int(document.start_time * 1e9),
-            end_ns=int(document.end_time * 1e9),
+            end_ns=int(ended * 1e9),
             attributes=_attributes(document, function),
             error=_error(document),
         )
@@ -83,7 +87,9 @@ def _error(document: _Document) -> str | None:
 
 def _attributes(document: _Document, function: FunctionVersion) -> dict[str, Attribute]:
     found: dict[str, Attribute] = {
-        f"aws.xray.annotations.{name}": value for name, value in document.annotations.items()
+        f"aws.xray.annotations.{name}": value
+        for name, value in document.annotations.items()
+        if _is_taken(value)
     }
     if document.namespace:
         found["aws.xray.namespace"] = document.namespace
@@ -94,9 +100,13 @@ def _attributes(document: _Document, function: FunctionVersion) -> dict[str, Att
         ("http.response.status_code", response, "status"),
     ):
         value = part.get(key) if isinstance(part, dict) else None
-        if isinstance(value, str | int):
+        if isinstance(value, str | int) and _is_taken(value):
             found[name] = value
     return {**found, **of_function(function)}
+
+
+def _is_taken(value: Attribute) -> bool:
+    return not isinstance(value, int) or abs(value) <= NUMBER_MAX
 
 
 def of_function(function: FunctionVersion) -> dict[str, Attribute]:

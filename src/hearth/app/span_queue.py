@@ -16,6 +16,8 @@ from hearth.model.functions import FunctionVersion
 from hearth.model.traces import Span
 
 QUEUE_MAX: Final = 8_192
+DOCUMENTS_MAX: Final = 16 << 20
+"""Bytes of what functions sent that wait, all together: one alone may send 64 KB each time."""
 BATCH_MAX: Final = 512
 COLLECT_S: Final = 1.0
 FLUSH_S: Final = 3.0
@@ -59,6 +61,7 @@ class SpanQueue:
         clock: Clock,
         *,
         queue_max: int = QUEUE_MAX,
+        documents_max: int = DOCUMENTS_MAX,
         collect_s: float = COLLECT_S,
     ) -> None:
         self.name = exporter.name
@@ -68,6 +71,10 @@ class SpanQueue:
         self._exporter = exporter
         self._clock = clock
         self._queue_max = queue_max
+        self._documents_max = documents_max
+        self._bytes_in = 0
+        """Of documents; written by who adds only, as the next is by our thread only."""
+        self._bytes_out = 0
         self._collect_s = collect_s
         self._items: deque[Item] = deque()
         self._there_are = threading.Event()
@@ -77,9 +84,14 @@ class SpanQueue:
         self._thread.start()
 
     def add(self, item: Item) -> None:
-        if len(self._items) >= self._queue_max or self._ending.is_set():
+        size = len(item.document) if isinstance(item, Segment) else 0
+        is_full = len(self._items) >= self._queue_max or (
+            size and self._bytes_in - self._bytes_out + size > self._documents_max
+        )
+        if is_full or self._ending.is_set():
             self.dropped += 1
             return
+        self._bytes_in += size
         self._items.append(item)
         if not self._there_are.is_set():
             self._there_are.set()
@@ -117,3 +129,4 @@ class SpanQueue:
                 )
         else:
             self.exported += len(items)
+        self._bytes_out += sum(len(one.document) for one in items if isinstance(one, Segment))

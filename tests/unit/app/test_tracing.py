@@ -249,12 +249,40 @@ def test_what_a_function_sends_becomes_spans_that_say_whose_they_are() -> None:
         json.dumps(SENT | {"trace_id": "none"}).encode(),
         json.dumps(SENT | {"id": "x"}).encode(),
         json.dumps(SENT | {"start_time": -1}).encode(),
+        json.dumps(SENT | {"start_time": 1e300, "end_time": 1e300}).encode(),
+        json.dumps(SENT | {"start_time": 1e15, "end_time": 1e15}).encode(),
         b'{"subsegments":[' * 5_000,
     ],
 )
 def test_what_is_no_segment_is_left_out(document: bytes) -> None:
     found = spans_of(Segment(document, F))
     assert [span.span for span in found if span.span == "1" * 16] == []
+
+
+def test_numbers_that_no_exporter_can_write_are_left_out() -> None:
+    big = 1 << 70
+    document = SENT | {
+        "annotations": {"big": big, "small": 7},
+        "http": {"response": {"status": -big}},
+    }
+    top, _ = spans_of(Segment(json.dumps(document).encode(), F))
+    assert top.attributes["aws.xray.annotations.small"] == 7
+    assert "aws.xray.annotations.big" not in top.attributes
+    assert "http.response.status_code" not in top.attributes
+
+
+def test_documents_of_functions_wait_up_to_a_size_and_spans_still_find_room() -> None:
+    collected = Collected()
+    collected.may_go_on.clear()
+    queue = SpanQueue(collected, SystemClock(), documents_max=1000, collect_s=60.0)
+    for _ in range(5):
+        queue.add(Segment(b"x" * 400, F))
+    assert queue.dropped == 3
+    queue.add(Span(trace=TRACE, span=OURS, parent=None, name="s", start_ns=1, end_ns=2))
+    assert queue.dropped == 3
+    collected.may_go_on.set()
+    queue.close(flush_s=60.0)
+    assert queue.exported == 3
 
 
 def test_spans_become_documents_of_xray() -> None:
