@@ -124,13 +124,14 @@ class WindowLane(Lane):
         if self._is_final:
             return True
         try:
-            state = msgspec.json.decode(_answer, type=_Answer).state
+            raw = msgspec.json.decode(_answer, type=_Answer).state
+            state = bytes(raw).decode()  # what is left raw was not looked at for UTF-8
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return False
-        if not bytes(state).lstrip().startswith(b"{"):
+        if not state.lstrip().startswith("{"):
             return False
         assert self.window is not None
-        self.window = replace(self.window, state=bytes(state).decode())
+        self.window = replace(self.window, state=state)
         return True
 
 

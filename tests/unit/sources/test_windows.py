@@ -5,6 +5,8 @@ import itertools
 import json
 from typing import Any
 
+import pytest
+
 from fakes.mappings import mapping
 from fakes.streams import FakeCheckpoints, FakeStream, FakeTargets
 from fakes.virtual_time import VirtualClock, run_in_virtual_time
@@ -22,6 +24,8 @@ class Summing:
         self.events: list[dict[str, Any]] = []
         self.extra = ""
         self.forgets = 0
+        self.without = b"{}"
+        """What it answers when it forgets."""
 
     def dry_run(self, call: InvokeCall) -> None:
         return
@@ -33,7 +37,7 @@ class Summing:
         answer: dict[str, Any] = {"state": {"count": count, "extra": self.extra}}
         if self.forgets:
             self.forgets -= 1
-            answer = {}
+            return InvokeResult(payload=self.without, executed_version="1")
         return InvokeResult(payload=json.dumps(answer).encode(), executed_version="1")
 
     def seen(self) -> list[tuple[str, int, int, bool]]:
@@ -125,10 +129,22 @@ def test_a_state_survives_a_start_and_a_shards_end_closes_its_window() -> None:
     run_in_virtual_time(scene())
 
 
-def test_an_answer_without_a_state_is_a_failure() -> None:
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"{}",
+        b"",
+        b"[]",
+        b'{"state": 1}',
+        b'{"state": {"a": "\xff"}}',
+        b'{"state": ' + b'{"a":' * 9_000,
+    ],
+)
+def test_an_answer_without_a_state_is_a_failure(answer: bytes) -> None:
     async def scene() -> None:
         stage = Stage()
         stage.function.forgets = 2
+        stage.function.without = answer
         async with asyncio.TaskGroup() as tasks:
             poller = stage.poller()
             tasks.create_task(poller.run())
