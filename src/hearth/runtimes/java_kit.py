@@ -9,7 +9,6 @@ import hashlib
 import os
 import shutil
 import tempfile
-import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,6 +115,8 @@ def _content(cache: Path, jar: Jar, repository: str) -> bytes:
 
 
 def _fetch(source: str, jar: Jar, cache: Path) -> bytes:
+    import urllib.request  # here: most machines never fetch any
+
     log.info("fetching a part of AWS's runtime client", part=jar.artifact, version=jar.version)
     try:
         with urllib.request.urlopen(source, timeout=FETCH_TIMEOUT_S) as answer:  # noqa: S310

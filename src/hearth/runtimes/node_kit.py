@@ -15,7 +15,6 @@ import hashlib
 import os
 import shutil
 import subprocess
-import tarfile
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
@@ -97,6 +96,8 @@ def build(
     directory = kit_directory(cache, client)
     if directory.is_dir():
         return directory
+    import tarfile  # here and below: a kit is built once
+
     cache.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=cache))
     try:
@@ -186,6 +187,8 @@ def _integrity(path: Path) -> str:
 
 
 def _fill(draft: Path, tarball: Path, client: Client) -> None:
+    import tarfile
+
     with tarfile.open(tarball) as package:
         for name, target in ((client.module, "index.mjs"), *((text, text) for text in _TEXTS)):
             file = package.extractfile(f"package/{name}")
