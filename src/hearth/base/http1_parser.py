@@ -244,8 +244,9 @@ class RequestParser:
         """Who polls, and who answers, sends the same fields again and again. Signed requests differ
         each time; and where fields say something special, they are looked at anew each time."""
         assert self._head is not None
-        _, target, headers = self._head
-        is_usual = not self.is_old and target[:1] == "/" and _UNUSUAL.isdisjoint(headers)
+        headers = self._head[2]
+        is_plain = head.startswith(b"/", head.index(b" ") + 1)  # else the target names the host
+        is_usual = is_plain and not self.is_old and _UNUSUAL.isdisjoint(headers)
         if is_usual and len(head) <= KNOWN_BYTES_MAX:
             fields = bytes(head[head.index(b"\r\n") :])
             self._known = _Known(fields, headers.copy(), self._wanted)
