@@ -24,7 +24,7 @@ from hearth.worker.limits.contract import (
     cpu_quota_us,
 )
 from hearth.worker.limits.freezing import TreeFreezer
-from hearth.worker.limits.hierarchy import Hierarchies
+from hearth.worker.limits.hierarchy import Hierarchies, group_name
 from hearth.worker.limits.processes import Processes
 from hearth.worker.limits.watch import MemoryWatch
 from hearth.worker.limits.watched import DATA_RESERVE_BYTES, Watched, WatchedCell
@@ -44,7 +44,7 @@ def read(path: Path) -> str:
 
 
 def v1_cell(root: Path, tmp_used: int = 0) -> CgroupV1Cell:
-    zero = "memory.limit_in_bytes memory.memsw.limit_in_bytes memory.swappiness memory.stat"
+    zero = "memory.limit_in_bytes memory.memsw.limit_in_bytes memory.stat"
     zero += " memory.usage_in_bytes memory.max_usage_in_bytes"
     memory = files(root / "memory", dict.fromkeys(zero.split(), 0))
     files(memory, {"memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 0"})
@@ -72,12 +72,18 @@ def test_v1_limits_memory_and_tmp_together_without_swap(tmp_path: Path) -> None:
     cell = v1_cell(tmp_path)
     assert read(tmp_path / "memory/memory.limit_in_bytes") == str(640 * MB)
     assert read(tmp_path / "memory/memory.memsw.limit_in_bytes") == str(640 * MB)
-    assert read(tmp_path / "memory/memory.swappiness") == "0"
     assert read(tmp_path / "pids/pids.max") == "1028"
     # cpu and cpuacct are one directory: entered once.
     assert cell.entry == Entry(
         cgroup_tasks=tuple(str(tmp_path / name / "tasks") for name in ("memory", "cpu", "pids"))
     )
+
+
+def test_v1_says_once_that_nothing_is_swapped_for_all_cells(tmp_path: Path) -> None:
+    group = files(tmp_path / group_name("abc", os.getpid()), {"memory.swappiness": 60})
+    limits = CgroupV1.open(Hierarchies({"memory": tmp_path}), "abc")
+    assert limits.directories == (str(group.resolve()),)
+    assert int(read(group / "memory.swappiness")) == 0
 
 
 def test_without_a_pids_controller_the_namespace_limits_processes(tmp_path: Path) -> None:

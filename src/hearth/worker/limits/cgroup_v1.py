@@ -4,7 +4,7 @@ Needs `memory`; uses `cpu`, `cpuacct`, `pids` and `freezer` where they are.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, Self
 
@@ -22,6 +22,7 @@ from hearth.worker.limits.hierarchy import Hierarchies, group_name, remove_lefto
 
 # The freezer first: frozen leftovers in the others' groups could not be killed.
 _CONTROLLERS: Final = ("freezer", "memory", "cpu", "cpuacct", "pids")
+_SWAPPINESS: Final = "memory.swappiness"
 _NO_LIMIT: Final = -1
 _SHARES: Final = 1024  # the kernel's default
 _GIVES_WAY: Final = 16
@@ -58,21 +59,22 @@ class CgroupV1:
                     raise
             else:
                 groups[controller] = group.resolve()
+        files.write_if_there(groups["memory"] / _SWAPPINESS, 0)  # every cell inherits it
         return cls(groups)
 
     def create(self, name: str, bounds: Bounds, tmp_used: Callable[[], int]) -> "CgroupV1Cell":
         """Raises OSError."""
         # cpu and cpuacct are often one hierarchy: the same directory under two names.
-        cells = {controller: group / name for controller, group in self._groups.items()}
-        made: list[Path] = []
+        cells = {controller: f"{group}/{name}" for controller, group in self._groups.items()}
+        made: list[str] = []
         try:
             for directory in dict.fromkeys(cells.values()):
-                directory.mkdir()
+                os.mkdir(directory)  # noqa: PTH102 - a start waits for it
                 made.append(directory)
             return CgroupV1Cell(cells, bounds, tmp_used)
         except OSError:
             for directory in made:
-                directory.rmdir()
+                os.rmdir(directory)  # noqa: PTH106
             raise
 
     @property
@@ -85,7 +87,9 @@ class CgroupV1:
 
 
 class CgroupV1Cell:
-    def __init__(self, cells: dict[str, Path], bounds: Bounds, tmp_used: Callable[[], int]) -> None:
+    def __init__(
+        self, cells: Mapping[str, str | Path], bounds: Bounds, tmp_used: Callable[[], int]
+    ) -> None:
         self._cells = cells
         # As texts, and ready: a start reads and writes a dozen, and joining paths costs as much.
         self._memory = f"{cells['memory']}/memory"
@@ -104,17 +108,16 @@ class CgroupV1Cell:
         self._kills_before = 0
         self._has_begun = False
         self._pid: int | None = None
-        self._freezer = v1_freezer(cells["freezer"]) if "freezer" in cells else None
+        self._freezer = v1_freezer(Path(cells["freezer"])) if "freezer" in cells else None
         self._stopper = TreeFreezer()
         self._limit_memory(bounds, is_less=True)
-        files.write_if_there(f"{self._memory}.swappiness", 0)
         if "pids" in cells:
-            files.write(cells["pids"] / "pids.max", bounds.processes_max + _OWN_PROCESSES)
+            files.write(f"{cells['pids']}/pids.max", bounds.processes_max + _OWN_PROCESSES)
         if self._cpu is not None:
             files.write(f"{self._cpu}.cfs_period_us", CPU_PERIOD_US)
         directories = dict.fromkeys(cells.values())
         self.entry = Entry(
-            cgroup_tasks=tuple(str(cell / "tasks") for cell in directories),
+            cgroup_tasks=tuple(f"{cell}/tasks" for cell in directories),
             processes_in_namespace=None if "pids" in cells else bounds.processes_max,
         )
 
@@ -208,7 +211,7 @@ class CgroupV1Cell:
 
     async def remove(self) -> None:
         for cell in dict.fromkeys(self._cells.values()):
-            await files.remove_directory(cell)
+            await files.remove_directory(Path(cell))
 
     def _used(self) -> int:
         return files.read_int(self._usage)
