@@ -91,7 +91,7 @@ with socket.create_connection((host, int(port))) as api:
         sandbox = await scene.sandbox()
         channels = await sandbox.start(python(code, sandbox.api_address))
         assert await line_from(channels.stdout) == "connected\n"
-        connection, _ = channels.api.accept()
+        connection, _ = await asyncio.get_running_loop().sock_accept(channels.api)
         with connection:
             sandbox.freeze()
             connection.send(b"hello")
