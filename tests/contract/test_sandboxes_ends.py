@@ -16,6 +16,7 @@ from contract.sandbox_scene import (
     drop,
     eventually,
     finish,
+    groups_of,
     line_from,
     processes_with,
     python,
@@ -379,5 +380,30 @@ def test_the_cpu_cap_slows_a_program_down_and_comes_off_again(play: Play) -> Non
         burn = "import time\nwhile time.process_time() < 0.5: pass"
         await run(sandbox, python(burn))
         assert sandbox.usage().cpu_s - capped_s > 0.4
+
+    play(scenario)
+
+
+def test_what_moves_into_its_group_does_not_keep_it_from_going(play: Play) -> None:
+    """Over a descriptor of the group that a hostile process had kept, say."""
+
+    async def scenario(scene: Scene) -> None:
+        if scene.has_stems:
+            pytest.skip("others wait beside it, and nobody outside knows which group is whose")
+        sandbox = await scene.sandbox()
+        cells = [cell for group in groups_of(scene.instance) for cell in group.glob("*/")]
+        if not cells:
+            pytest.skip("no cgroup here")
+        assert (await run(sandbox, python("print(1)")))[0] == "1\n"
+        intruder = await asyncio.create_subprocess_exec("sleep", "600")
+        try:
+            for cell in cells:
+                (cell / "cgroup.procs").write_text(str(intruder.pid), encoding="ascii")
+            await sandbox.destroy()
+            async with asyncio.timeout(EVENTUALLY_S):
+                assert await intruder.wait() == -signal.SIGKILL
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                intruder.kill()
 
     play(scenario)

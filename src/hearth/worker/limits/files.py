@@ -4,10 +4,13 @@ import asyncio
 import contextlib
 import errno
 import os
+import signal
 from pathlib import Path
 from typing import Final
 
 _REMOVE_TRIES: Final = 200
+_KILL_EVERY: Final = 20
+"""So many tries."""
 _BYTES_MAX: Final = 64 << 10
 _PAGE: Final = 2048  # the kernel gives a little less than a page of 4096 at a time
 _REMOVE_PAUSE_S: Final = 0.005
@@ -53,9 +56,10 @@ def write_if_there(path: str | Path, value: int | str) -> None:
 
 
 async def remove_directory(path: Path) -> None:
-    """Remove a cgroup. The kernel may call it busy for a moment after its last process died.
+    """Remove a cgroup whose sandbox has ended. The kernel may call it busy for a moment after its
+    last process died; what has moved in, over a descriptor that it kept, is killed.
 
-    Raises OSError if it stays so for a second.
+    Raises OSError if it stays busy for a second.
     """
     for attempt in range(_REMOVE_TRIES):
         try:
@@ -65,6 +69,30 @@ async def remove_directory(path: Path) -> None:
         except OSError as error:
             if error.errno != errno.EBUSY or attempt == _REMOVE_TRIES - 1:
                 raise
+            if attempt % _KILL_EVERY == _KILL_EVERY - 1:
+                _kill_members(path)
         else:
             return
         await asyncio.sleep(_REMOVE_PAUSE_S)
+
+
+def _kill_members(cell: Path) -> None:
+    """By descriptors, and after a second look: a number may have gone to another process."""
+    members = cell / "cgroup.procs"
+    for pid in _pids(members):
+        try:
+            process = os.pidfd_open(pid)
+        except OSError:  # it has just gone
+            continue
+        try:
+            if pid in _pids(members):
+                signal.pidfd_send_signal(process, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+        finally:
+            os.close(process)
+
+
+def _pids(members: Path) -> set[int]:
+    """Without those that our pid namespace does not know. Raises OSError."""
+    return {int(pid) for pid in _read(members).split()} - {0}
