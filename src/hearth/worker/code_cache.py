@@ -209,13 +209,18 @@ class CodeCache:
         known = self._directory / _BOOT
         trusted = bool(boot) and known.exists() and known.read_text() == boot
         for path in self._directory.iterdir():
-            if not trusted or path.name.startswith((_UNPACKING, _GONE)):
+            if path.name.startswith((_UNPACKING, _GONE)) or (not trusted and _is_ours(path.name)):
                 _remove(path)
         known.write_text(boot)
         names = [path.name for path in self._directory.iterdir()]
         ready = {name for name in names if _SHA256.fullmatch(name)}
         marks = [match for name in names if (match := _MARK.fullmatch(name))]
         return ready, {(m["sha256"], m["runtime"]) for m in marks if m["sha256"] in ready}
+
+
+def _is_ours(name: str) -> bool:
+    """Has a cache made this? What somebody else put there is never removed."""
+    return bool(_SHA256.fullmatch(name) or _MARK.fullmatch(name))
 
 
 def _remove(path: Path) -> None:

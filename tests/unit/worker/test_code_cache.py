@@ -151,6 +151,22 @@ def test_a_tree_is_not_trusted_beyond_the_boot_that_made_it(tmp_path: Path) -> N
     play(tmp_path, scenario)
 
 
+def test_what_no_cache_made_is_never_removed(tmp_path: Path) -> None:
+    mine = tmp_path / "cache" / "mine"
+    mine.mkdir(parents=True)
+    (mine / "app.py").write_text("precious")
+    (tmp_path / "cache" / "notes.txt").write_text("precious")
+    stale = tmp_path / "cache" / ("a" * 64)
+    stale.mkdir()
+
+    async def scenario(_cache: CodeCache, _shelf: Shelf) -> None:
+        assert not stale.exists(), "a tree of another boot is"
+
+    play(tmp_path, scenario)
+    assert (mine / "app.py").read_text() == "precious"
+    assert (tmp_path / "cache" / "notes.txt").read_text() == "precious"
+
+
 def test_a_damaged_package_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
     async def scenario(cache: CodeCache, shelf: Shelf) -> None:
         good = zip_of()
