@@ -51,6 +51,11 @@ class StatePaths:
         return self.run / "admin.sock"
 
     @property
+    def credentials(self) -> Path:
+        """Of the engine; made once."""
+        return self.state / "engine-credentials.json"
+
+    @property
     def keys(self) -> Path:
         return self.state / "keys.json"
 

@@ -24,6 +24,10 @@ RETRY_S: Final = 0.05
 """Whoever looks whether the lock is free holds it for a moment; that is no reason to refuse."""
 
 
+_IN_EMPTY_ONES: Final = frozenset({"lost+found", "run"})
+"""What a new file system has, and what a start that was killed at once leaves."""
+
+
 class RunFile(msgspec.Struct, frozen=True):
     pid: int
     endpoint: str
@@ -62,12 +66,27 @@ def _claim(paths: StatePaths, lock: int) -> None:
 
 
 def make(paths: StatePaths) -> None:
-    """Make the directories. Raises StartRefused."""
+    """Make the directories. Raises StartRefused, also if it holds what is not Hearth's."""
     try:
+        if _is_foreign(paths):
+            raise StartRefused(
+                f"{paths.state} is not empty, and no state directory of Hearth's. "
+                "Name a new or an empty one with --state DIR."
+            )
         paths.state.mkdir(mode=0o700, parents=True, exist_ok=True)
         paths.run.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise _unusable(paths, error) from error
+
+
+def _is_foreign(paths: StatePaths) -> bool:
+    """Does it hold something, and nothing that only Hearth makes?"""
+    if not paths.state.is_dir():
+        return False
+    names = {path.name for path in paths.state.iterdir()} - _IN_EMPTY_ONES
+    return bool(names) and not any(
+        path.exists() for path in (paths.lock, paths.log_file, paths.keys, paths.credentials)
+    )
 
 
 def announce(paths: StatePaths, run: RunFile) -> None:

@@ -85,6 +85,35 @@ def test_a_state_directory_that_cannot_be_made_is_said_so(tmp_path: Path) -> Non
         pass
 
 
+def test_a_directory_of_something_else_is_refused_and_left_alone(paths: StatePaths) -> None:
+    (paths.state / "code").mkdir(parents=True)
+    (paths.state / "code" / "app.py").write_text("precious")
+    with (
+        pytest.raises(
+            StartRefused, match=r"is not empty, and no state directory of Hearth's\. Name"
+        ),
+        run_directory.hold(paths),
+    ):
+        pass
+    assert [path.name for path in paths.state.iterdir()] == ["code"]
+
+
+@pytest.mark.parametrize("name", ["lost+found", "run", "keys.json", "engine-credentials.json"])
+def test_one_with_what_hearth_or_a_new_file_system_has_is_taken(
+    paths: StatePaths, name: str
+) -> None:
+    paths.state.mkdir()
+    if name.endswith(".json"):
+        (paths.state / name).write_text("{}")
+        (paths.state / "packages").mkdir()
+    else:
+        (paths.state / name).mkdir()
+    with run_directory.hold(paths):
+        pass
+    with run_directory.hold(paths):
+        pass
+
+
 def _leads_to(link: Path, target: Path) -> bool:
     return link.is_symlink() and link.readlink() == target
 
