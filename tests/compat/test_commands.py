@@ -45,6 +45,14 @@ def test_a_function_error_is_an_exit_status(platform: Platform) -> None:
     assert json.loads(invoked.stdout)["errorType"] == "ValueError"
 
 
+def test_ctrl_c_of_an_invoke_says_that_the_function_may_run_on(platform: Platform) -> None:
+    create(platform.client(), "long", "import time\ndef handler(e, c): time.sleep(20)", Timeout=60)
+    with platform.command_running("invoke", "long", "-p", "{}") as invoke:
+        wait_until(lambda: " busy " in platform.command("ps").stdout, "it runs")
+        assert invoke.interrupt() == 130
+        assert invoke.said() == "Not waiting any more; the function may run on to its end.\n"
+
+
 def test_an_unknown_function_is_told_in_a_sentence(platform: Platform) -> None:
     for command in (["invoke", "nobody", "-p", "{}"], ["logs", "nobody"]):
         told = platform.command(*command)

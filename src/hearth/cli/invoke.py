@@ -108,7 +108,11 @@ def invoke(
     given: Any = {name: value for name, value in members.items() if value is not None}
     request: InvocationRequestTypeDef = given
     with aws.errors_explained(paths):
-        function_error = _stream(client, request) if stream else _whole(client, request)
+        try:
+            function_error = _stream(client, request) if stream else _whole(client, request)
+        except KeyboardInterrupt:
+            output.note("Not waiting any more; the function may run on to its end.")
+            sys.exit(130)
     if function_error is not None:
         click.echo(f"hearth: the function failed ({function_error}).", err=True)
         sys.exit(1)

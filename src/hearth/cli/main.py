@@ -1,5 +1,6 @@
 """What can be typed? All commands of `hearth`, and the console script."""
 
+from difflib import get_close_matches
 from importlib import import_module
 from typing import Final
 
@@ -40,6 +41,14 @@ class Commands(click.Group):
         command = getattr(import_module(f"hearth.cli.{module}"), cmd_name)
         assert isinstance(command, click.Command)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        near = get_close_matches(args[0], COMMANDS, n=1)
+        if near and args[0] not in COMMANDS:
+            ctx.fail(f"No such command '{args[0]}'. Did you mean '{near[0]}'?")
+        return super().resolve_command(ctx, args)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["--help", "-h"]})

@@ -59,5 +59,11 @@ def test_every_command_has_help_with_an_example() -> None:
         assert "Example" in shown.output, command
 
 
+def test_a_misspelt_command_is_told_what_it_may_be() -> None:
+    done = CliRunner().invoke(cli, ["stauts"])
+    assert (done.exit_code, "Did you mean 'status'?" in done.output) == (2, True)
+    assert "Did you mean" not in CliRunner().invoke(cli, ["zzz"]).output
+
+
 def test_the_version_is_told() -> None:
     assert CliRunner().invoke(cli, ["--version"]).output.startswith("hearth ")
