@@ -308,10 +308,16 @@ class BubblewrapSandbox:
             raise SandboxFailed(said.decode(errors="replace").strip() or f"{exit_}")
 
     async def _start(self, order: StartOrder) -> Channels:
-        answer = await self._launch(order)
+        api = self._host_api.hand_out() if self._host_api else None  # its program connects at once
+        try:
+            answer = await self._launch(order)
+        except BaseException:
+            if api is not None:
+                api.close()
+            raise
         fds = answer.fds
         self._watch(answer.content["pid"])
-        api = self._host_api.hand_out() if self._host_api else socket.socket(fileno=fds.pop(0))
+        api = api or socket.socket(fileno=fds.pop(0))
         stdout, stderr = fds
         return Channels(api, stdout, stderr)
 

@@ -18,7 +18,8 @@ class HostApi:
         self.address = f"{host}:{port}"
 
     def hand_out(self) -> socket.socket:
-        """A duplicate for the next program's server. Connections of the last one are dropped."""
+        """A duplicate for the next program's server. Connections of the last one are dropped, so
+        call this before the next one runs."""
         while True:
             try:
                 stale, _ = self._socket.accept()

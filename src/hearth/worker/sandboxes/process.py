@@ -147,6 +147,7 @@ class ProcessSandbox:
             raise SandboxFailed("the sandbox is destroyed, or runs a program already")
         self._is_over_memory = False
         self._ended = asyncio.get_running_loop().create_future()
+        api = self._api.hand_out()  # before there is a program: it connects at once
         stdout, stdout_write = _pipe()
         stderr, stderr_write = _pipe()
         try:
@@ -157,6 +158,7 @@ class ProcessSandbox:
             os.write(stderr_write, f"{program.argv[0]}: {error}\n".encode())
             self._end(Exit(ExitKind.EXITED, 1, executed=False))
         except BaseException:
+            api.close()
             os.close(stdout)
             os.close(stderr)
             self._end(Exit(ExitKind.SIGNALED, signal.SIGKILL))
@@ -164,7 +166,7 @@ class ProcessSandbox:
         finally:
             os.close(stdout_write)
             os.close(stderr_write)
-        return Channels(self._api.hand_out(), stdout, stderr)
+        return Channels(api, stdout, stderr)
 
     async def wait(self) -> Exit:
         if self._ended is None:
