@@ -138,6 +138,8 @@ class Containers:
             data = os.read(container.status, _END.size)
         except BlockingIOError:
             return
+        except ConnectionResetError:  # killed before it had read what a stem is told
+            data = b""
         if container.order.is_stem and 0 < len(data) < _END.size:
             self._ready(container)
             return
@@ -202,7 +204,7 @@ class Containers:
     def _read_late(self, container: Container) -> None:
         try:
             container.said += os.read(container.status, _END.size)
-        except BlockingIOError:
+        except (BlockingIOError, ConnectionResetError):
             return
 
 

@@ -136,7 +136,17 @@ class Launcher:
                 try:
                     key.data()
                 except (BrokenPipeError, ConnectionResetError):
-                    os._exit(0)  # as in _obey
+                    if not self._has_worker():
+                        os._exit(0)  # as in _obey
+                    # a program's socket, then: the next read of it finds its end
+
+    def _has_worker(self) -> bool:
+        try:
+            return bool(self._control.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
 
     def _obey(self) -> None:
         message, _ = messages.receive(self._control)
