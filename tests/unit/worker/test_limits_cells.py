@@ -274,6 +274,23 @@ def test_watched_counts_the_whole_tree_of_processes(tmp_path: Path) -> None:
     assert cell.usage() == Usage(memory_bytes=used, memory_peak_bytes=used, cpu_s=3.0)
 
 
+def test_watched_does_not_count_another_sandbox_that_runs_below(tmp_path: Path) -> None:
+    """A fork of a template: its memory is its own, or two would end it and all."""
+    process(tmp_path, 10, children=(11,), anon_kb=100, pss_kb=100)
+    process(tmp_path, 11, children=(12,), anon_kb=700, pss_kb=700)
+    process(tmp_path, 12, anon_kb=300, pss_kb=300)
+    bounds = Bounds(memory_bytes=1000 * 1024, tmp_bytes=0, processes_max=64)
+    limits = Watched(tmp_path)
+    template, fork = (limits.create(name, bounds, lambda: 0) for name in ("1", "2"))
+    template.began(10)
+    fork.began(11)
+    assert template.usage().memory_bytes == (100 + 4) * 1024
+    assert fork.usage().memory_bytes == (1000 + 2 * 4) * 1024
+    assert not template.is_exceeded()
+    fork.ended()
+    assert template.is_exceeded(), "what nobody else looks after is its own"
+
+
 def test_watched_takes_the_exact_figure_before_it_says_exceeded(tmp_path: Path) -> None:
     process(tmp_path, 10, children=(11,), anon_kb=600, pss_kb=350)
     process(tmp_path, 11, anon_kb=600, pss_kb=350)
@@ -306,7 +323,7 @@ class FakeCell(WatchedCell):
     """Says exceeded when told to, or fails as a control file that has gone does."""
 
     def __init__(self) -> None:
-        super().__init__(Path("/nonexistent"), BOUNDS)
+        super().__init__(Path("/nonexistent"), BOUNDS, set())
         self.exceeded = False
         self.is_broken = False
         self.looks = 0

@@ -12,6 +12,7 @@ what that has left (hierarchy.py). v2's frozen and SIGSTOP's stopped processes c
 import contextlib
 import os
 import signal
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
@@ -59,8 +60,8 @@ class TreeFreezer:
     """By SIGSTOP to a process and all below it. A process that its own program has stopped is
     left alone, and stays stopped."""
 
-    def __init__(self, proc: Path = Path("/proc")) -> None:
-        self._processes = Processes(proc)
+    def __init__(self, proc: Path = Path("/proc"), roots: Collection[int] = ()) -> None:
+        self._processes = Processes(proc, roots)
         self._stopped: dict[int, int] = {}
         """pid -> when it started: the number may be another's by the time of the thaw."""
 

@@ -1,6 +1,6 @@
 """What do the processes of a sandbox hold and use? Read from /proc, where no cgroup tells."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -20,10 +20,14 @@ class Seen:
 
 
 class Processes:
-    """Reads /proc. A process that ends meanwhile is left out."""
+    """Reads /proc. A process that ends meanwhile is left out.
 
-    def __init__(self, proc: Path) -> None:
+    Of a tree everything from one of `roots` down is another's: a fork of a template runs below it.
+    """
+
+    def __init__(self, proc: Path, roots: Collection[int] = ()) -> None:
         self._proc = proc
+        self._roots = roots
 
     def look(self, root: int) -> Seen:
         seen = Seen()
@@ -73,7 +77,7 @@ class Processes:
         seen: set[int] = set()
         while todo:
             pid = todo.pop()
-            if pid in seen:
+            if pid in seen or (pid in self._roots and pid != root):
                 continue
             seen.add(pid)
             yield pid

@@ -33,18 +33,21 @@ class Watched:
 
     def __init__(self, proc: Path = Path("/proc")) -> None:
         self._proc = proc
+        self._roots: set[int] = set()
+        """Of all cells: the first process of each."""
 
     def create(self, name: str, bounds: Bounds, tmp_used: Callable[[], int]) -> "WatchedCell":
         del name, tmp_used  # nothing to make; and /tmp is not in any process's own memory
-        return WatchedCell(self._proc, bounds)
+        return WatchedCell(self._proc, bounds, self._roots)
 
     def close(self) -> None: ...
 
 
 class WatchedCell:
-    def __init__(self, proc: Path, bounds: Bounds) -> None:
-        self._processes = Processes(proc)
-        self._freezer = TreeFreezer(proc)
+    def __init__(self, proc: Path, bounds: Bounds, roots: set[int]) -> None:
+        self._processes = Processes(proc, roots)
+        self._freezer = TreeFreezer(proc, roots)
+        self._roots = roots
         self._pid: int | None = None
         self._peak = 0
         self._cpu_before_s = 0.0
@@ -63,8 +66,11 @@ class WatchedCell:
 
     def began(self, pid: int) -> None:
         self._pid = pid
+        self._roots.add(pid)
 
     def ended(self) -> None:
+        if self._pid is not None:
+            self._roots.discard(self._pid)
         self._pid = None
         self._cpu_before_s += self._cpu_s
         self._cpu_s = 0.0
