@@ -68,7 +68,8 @@ def end(*_):
     os._exit(5)
 signal.signal(signal.SIGTERM, end)
 print("ready", flush=True)
-time.sleep(600)
+while True:
+    time.sleep(0.05)  # a signal between the last look and a long sleep would wait for its end
 """
 
     async def scenario(scene: Scene) -> None:
