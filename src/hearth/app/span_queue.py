@@ -2,22 +2,28 @@
 
 Whoever adds pays for an append. What does not fit is dropped and counted; what an exporter cannot
 get rid of, too. Nothing here can fail an invoke.
+
+What functions send to the X-Ray daemon is theirs to decide, so it has room of its own: half of the
+queue for all of them, and an eighth of that for each.
 """
 
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 from hearth.base.clock import Clock
 from hearth.base.log import Log
 from hearth.model.functions import FunctionVersion
+from hearth.model.ids import FunctionKey
 from hearth.model.traces import Span
 
 QUEUE_MAX: Final = 8_192
 DOCUMENTS_MAX: Final = 16 << 20
 """Bytes of what functions sent that wait, all together: one alone may send 64 KB each time."""
+FUNCTIONS_SHARE: Final = 8
+"""One function has this part, at most, of the room for what functions sent."""
 BATCH_MAX: Final = 512
 COLLECT_S: Final = 1.0
 FLUSH_S: Final = 3.0
@@ -37,6 +43,52 @@ class Segment:
 Item = Span | Segment
 
 
+class NotAllTaken(Exception):
+    """Some of what was to be exported went, some did not."""
+
+    def __init__(self, lost: int, why: Exception | str) -> None:
+        super().__init__(str(why))
+        self.lost = lost
+
+
+class _Room:
+    """For what functions sent, and waits: who adds takes it, our thread gives it back."""
+
+    def __init__(self, items_max: int, bytes_max: int) -> None:
+        self._max = (items_max, bytes_max)
+        self._each_max = (items_max // FUNCTIONS_SHARE, bytes_max // FUNCTIONS_SHARE)
+        self._all = (0, 0)
+        self._of: dict[FunctionKey, tuple[int, int]] = {}
+        self._lock = threading.Lock()
+
+    def take(self, segment: Segment) -> bool:
+        key = segment.function.key
+        with self._lock:
+            everybodys = _plus(self._all, segment, 1)
+            its = _plus(self._of.get(key, (0, 0)), segment, 1)
+            if not (_fits(everybodys, self._max) and _fits(its, self._each_max)):
+                return False
+            self._all, self._of[key] = everybodys, its
+            return True
+
+    def give_back(self, segments: Iterable[Segment]) -> None:
+        with self._lock:
+            for segment in segments:
+                key = segment.function.key
+                self._all = _plus(self._all, segment, -1)
+                self._of[key] = _plus(self._of[key], segment, -1)
+                if not self._of[key][0]:
+                    del self._of[key]
+
+
+def _plus(used: tuple[int, int], segment: Segment, sign: int) -> tuple[int, int]:
+    return used[0] + sign, used[1] + sign * len(segment.document)
+
+
+def _fits(used: tuple[int, int], most: tuple[int, int]) -> bool:
+    return used[0] <= most[0] and used[1] <= most[1]
+
+
 class Exporter(Protocol):
     """Called in a thread of its own."""
 
@@ -44,7 +96,7 @@ class Exporter(Protocol):
     def name(self) -> str: ...
 
     def export(self, items: Sequence[Item]) -> None:
-        """Raises anything if they could not be handed over."""
+        """Raises NotAllTaken if some could not be handed over, anything if none could."""
         ...
 
     def close(self) -> None:
@@ -71,10 +123,7 @@ class SpanQueue:
         self._exporter = exporter
         self._clock = clock
         self._queue_max = queue_max
-        self._documents_max = documents_max
-        self._bytes_in = 0
-        """Of documents; written by who adds only, as the next is by our thread only."""
-        self._bytes_out = 0
+        self._room = _Room(max(FUNCTIONS_SHARE, queue_max // 2), documents_max)
         self._collect_s = collect_s
         self._items: deque[Item] = deque()
         self._there_are = threading.Event()
@@ -84,14 +133,10 @@ class SpanQueue:
         self._thread.start()
 
     def add(self, item: Item) -> None:
-        size = len(item.document) if isinstance(item, Segment) else 0
-        is_full = len(self._items) >= self._queue_max or (
-            size and self._bytes_in - self._bytes_out + size > self._documents_max
-        )
-        if is_full or self._ending.is_set():
+        is_full = len(self._items) >= self._queue_max or self._ending.is_set()
+        if is_full or (isinstance(item, Segment) and not self._room.take(item)):
             self.dropped += 1
             return
-        self._bytes_in += size
         self._items.append(item)
         if not self._there_are.is_set():
             self._there_are.set()
@@ -117,16 +162,18 @@ class SpanQueue:
         return min(BATCH_MAX, len(self._items))
 
     def _export(self, items: list[Item]) -> None:
+        lost = 0
         try:
             self._exporter.export(items)
         except Exception as error:  # noqa: BLE001 -- whatever it is, it must not end the thread
-            self.failed += len(items)
-            now_s = self._clock.monotonic_s()
-            if now_s - self._warned_s >= WARN_EVERY_S:
-                self._warned_s = now_s
-                log.warning(
-                    "spans could not be exported", to=self.name, spans=len(items), why=error
-                )
-        else:
-            self.exported += len(items)
-        self._bytes_out += sum(len(one.document) for one in items if isinstance(one, Segment))
+            lost = error.lost if isinstance(error, NotAllTaken) else len(items)
+            self._warn(lost, error)
+        self._room.give_back(item for item in items if isinstance(item, Segment))
+        self.failed += lost
+        self.exported += len(items) - lost
+
+    def _warn(self, lost: int, error: Exception) -> None:
+        now_s = self._clock.monotonic_s()
+        if now_s - self._warned_s >= WARN_EVERY_S:
+            self._warned_s = now_s
+            log.warning("spans could not be exported", to=self.name, spans=lost, why=error)

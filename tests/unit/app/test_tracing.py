@@ -4,6 +4,7 @@ import asyncio
 import json
 import socket
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -15,7 +16,7 @@ from fakes.settlements import record_for, settlement
 from fakes.virtual_time import VirtualClock
 from hearth.app.otlp import OtlpExporter
 from hearth.app.segments import document_of, spans_of
-from hearth.app.span_queue import Item, Segment, SpanQueue
+from hearth.app.span_queue import Item, NotAllTaken, Segment, SpanQueue
 from hearth.app.tracing import TracedInvoker, TracedMeter, TracedTargets, Tracing
 from hearth.base.clock import SystemClock
 from hearth.events.contract import DeliveryFailed
@@ -271,18 +272,59 @@ def test_numbers_that_no_exporter_can_write_are_left_out() -> None:
     assert "http.response.status_code" not in top.attributes
 
 
-def test_documents_of_functions_wait_up_to_a_size_and_spans_still_find_room() -> None:
+OURS_ALONE = Span(trace=TRACE, span=OURS, parent=None, name="s", start_ns=1, end_ns=2)
+
+
+def test_a_flood_of_one_functions_documents_takes_nobody_elses_room() -> None:
     collected = Collected()
-    collected.may_go_on.clear()
-    queue = SpanQueue(collected, SystemClock(), documents_max=1000, collect_s=60.0)
-    for _ in range(5):
+    queue = SpanQueue(collected, SystemClock(), documents_max=8_000, collect_s=60.0)
+    for _ in range(50):
         queue.add(Segment(b"x" * 400, F))
-    assert queue.dropped == 3
-    queue.add(Span(trace=TRACE, span=OURS, parent=None, name="s", start_ns=1, end_ns=2))
-    assert queue.dropped == 3
-    collected.may_go_on.set()
+    assert queue.dropped == 48, "an eighth of the bytes is its own"
+    for number in range(7):
+        queue.add(Segment(b"x" * 1_000, function_version(f"g{number}")))
+    assert queue.dropped == 48
+    queue.add(Segment(b"x" * 1_000, function_version("late")))
+    assert queue.dropped == 49, "all of them together have a bound, too"
+    queue.add(OURS_ALONE)
     queue.close(flush_s=60.0)
-    assert queue.exported == 3
+    assert (queue.exported, queue.dropped) == (2 + 7 + 1, 49)
+
+
+def test_many_small_documents_leave_room_for_spans_and_for_other_functions() -> None:
+    collected = Collected()
+    queue = SpanQueue(collected, SystemClock(), queue_max=64, collect_s=60.0)
+    for _ in range(50):
+        queue.add(Segment(b"x", F))
+    assert queue.dropped == 46, "an eighth of half of the queue is its own"
+    for number in range(40):
+        queue.add(Segment(b"x", function_version(f"g{number}")))
+    assert queue.dropped == 46 + 12
+    for _ in range(32):
+        queue.add(OURS_ALONE)
+    assert queue.dropped == 46 + 12
+    queue.close(flush_s=60.0)
+    assert queue.exported == 64
+
+
+def test_what_has_gone_leaves_its_room_to_the_next() -> None:
+    collected = Collected()
+    queue = SpanQueue(collected, SystemClock(), queue_max=16, collect_s=0.0)
+    for number in range(100):
+        queue.add(Segment(b"x", F))
+        while queue.exported <= number:
+            assert not queue.dropped
+            time.sleep(0.001)
+    queue.close(flush_s=60.0)
+    assert (queue.exported, queue.dropped) == (100, 0)
+
+
+def test_what_an_exporter_says_it_lost_is_counted() -> None:
+    queue = SpanQueue(Collected(error=NotAllTaken(2, "no")), SystemClock(), collect_s=60.0)
+    for _ in range(5):
+        queue.add(OURS_ALONE)
+    queue.close(flush_s=60.0)
+    assert (queue.exported, queue.failed) == (3, 2)
 
 
 def test_spans_become_documents_of_xray() -> None:
