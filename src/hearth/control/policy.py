@@ -13,12 +13,10 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from functools import lru_cache
 from typing import Final
 
 from hearth.model.ids import AccountId
-
-PATTERNS_REMEMBERED: Final = 4_096
+from hearth.model.wildcards import wildcard_pattern
 
 
 class Verdict(Enum):
@@ -140,14 +138,8 @@ def _holds(condition: Condition, context: Mapping[str, str]) -> bool:
     return any(test(actual, value) for value in condition.values) != is_negated
 
 
-@lru_cache(maxsize=PATTERNS_REMEMBERED)
-def _pattern(wildcards: str) -> re.Pattern[str]:
-    parts = {"*": ".*", "?": "."}
-    return re.compile("".join(parts.get(c, re.escape(c)) for c in wildcards), re.DOTALL)
-
-
 def _like(actual: str, wildcards: str) -> bool:
-    return _pattern(wildcards).fullmatch(actual) is not None
+    return wildcard_pattern(wildcards, one=True).fullmatch(actual) is not None
 
 
 def _arn_like(actual: str, wildcards: str) -> bool:

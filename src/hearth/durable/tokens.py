@@ -11,6 +11,7 @@ import hmac
 from typing import NamedTuple
 
 _MAC_BYTES = 15
+_DIGITS_MAX = 18
 
 
 def checkpoint_token(secret: str, execution: str, turn: int) -> str:
@@ -47,9 +48,14 @@ def marker(since: int, after: int) -> str:
 
 def read_marker(text: str) -> Marker | None:
     since, dot, after = (_decode(text) or "").partition(".")
-    if not dot or not (since.isdecimal() and after.isdecimal()):
+    if not dot or not (_is_number(since) and _is_number(after)):
         return None
     return Marker(int(since), int(after))
+
+
+def _is_number(text: str) -> bool:
+    """Not one of thousands of digits, which Python would not read."""
+    return text.isdecimal() and len(text) <= _DIGITS_MAX
 
 
 def _mac(secret: str, text: str) -> str:

@@ -6,10 +6,10 @@ function says of CORS. Without settings all that is the function's own affair.
 Source: https://docs.aws.amazon.com/lambda/latest/dg/urls-configuration.html#urls-cors
 """
 
-import re
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any, Final
+
+from hearth.model.wildcards import wildcard_pattern
 
 Headers = list[tuple[str, str]]
 
@@ -59,7 +59,7 @@ def _origin_headers(cors: Mapping[str, Any], origin: str) -> Headers:
     has_credentials = bool(cors.get("AllowCredentials"))
     if "*" in origins and not has_credentials:
         return [("Access-Control-Allow-Origin", "*")]
-    if not any(_pattern(allowed).fullmatch(origin) for allowed in origins):
+    if not any(_is_like(origin, allowed) for allowed in origins):
         return []
     headers = [("Access-Control-Allow-Origin", origin), ("Vary", "Origin")]
     if has_credentials:
@@ -67,6 +67,5 @@ def _origin_headers(cors: Mapping[str, Any], origin: str) -> Headers:
     return headers
 
 
-@lru_cache(maxsize=1_024)
-def _pattern(allowed: str) -> re.Pattern[str]:
-    return re.compile(".*".join(map(re.escape, allowed.split("*"))), re.IGNORECASE)
+def _is_like(origin: str, allowed: str) -> bool:
+    return wildcard_pattern(allowed, ignore_case=True).fullmatch(origin) is not None

@@ -6,8 +6,8 @@
     { $.level = "E*" && $.ms > 9 }  JSON
     [ip, user, ..., status = 4*]    words between spaces; "..." and [...] are one
 
-`compiled` answers a predicate over an event's text. Regular expressions have no groups, as AWS's
-have none, so that no pattern takes exponential time.
+`compiled` answers a predicate over an event's text. It takes time in proportion to that text,
+whatever the pattern is.
 Source: https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/FilterAndPatternSyntax.html
 """
 
@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
-from hearth.logs.filter_values import Value, compare, is_number, regex, wildcard
+from hearth.logs.filter_values import Value, compare, is_number, wildcard
 from hearth.logs.json_path import MISSING, Path, Text, as_json
+from hearth.logs.safe_regex import SafeRegex
 
 Matches = Callable[[str], bool]
 Condition = Callable[[Any], bool]
@@ -30,6 +31,7 @@ DEPTH_MAX: Final = 32
 _TERM = re.compile(r'\s*([?-]?)(?:"((?:[^"\\]|\\.)*)"|%((?:[^%\\]|\\.)+)%|([^\s"%]+))')
 _WORD = re.compile(r"[\w]+")
 _FIELD = re.compile(r'"([^"]*)"|\[([^\]]*)\]|(\S+)')
+_FIELD_UNCLOSED = re.compile(r'"([^"]*)"|(\S+)')
 
 
 class InvalidPattern(ValueError):
@@ -80,8 +82,7 @@ def _terms(text: str) -> Matches:
 
 def _term(quoted: str | None, expression: str | None, word: str | None) -> Matches:
     if expression is not None:
-        search = _regex(expression).search
-        return lambda message: search(message) is not None
+        return _regex(expression)
     if quoted is not None:
         wanted = re.sub(r"\\(.)", r"\1", quoted)
     else:
@@ -92,9 +93,9 @@ def _term(quoted: str | None, expression: str | None, word: str | None) -> Match
     return lambda message: wanted in message
 
 
-def _regex(expression: str) -> re.Pattern[str]:
+def _regex(expression: str) -> Matches:
     try:
-        return regex(expression)
+        return SafeRegex(expression).is_in
     except ValueError as error:
         raise InvalidPattern(str(error)) from error
 
@@ -262,7 +263,7 @@ def _fields(text: str) -> Matches:
         raise InvalidPattern(f"Invalid filter pattern: {text}")
 
     def matches(message: str) -> bool:
-        words = ["".join(found) for found in _FIELD.findall(message)]
+        words = _words(message)
         if rest:
             head, tail = fields[: rest[0]], fields[rest[0] + 1 :]
             if len(words) < len(head) + len(tail):
@@ -277,6 +278,22 @@ def _fields(text: str) -> Matches:
         return all(f.condition is None or f.condition(Text(word)) for f, word in pairs)
 
     return matches
+
+
+def _words(message: str) -> list[str]:
+    """A bracket that nobody closes is a part of a word. Where that is so is looked up once: each
+    of many would be followed to the end."""
+    last = message.rfind("]")
+    closed = last + 1 if message.find("[", last + 1) >= 0 else len(message)
+    found: list[str] = []
+    at = 0
+    while at < len(message):
+        word = (_FIELD if at < closed else _FIELD_UNCLOSED).search(message, at)
+        if word is None:
+            break
+        found.append("".join(part for part in word.groups() if part))
+        at = word.end()
+    return found
 
 
 def _field(part: str, text: str) -> _Field:

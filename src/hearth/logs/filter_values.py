@@ -2,35 +2,28 @@
 
 import math
 import re
+import sys
+from collections.abc import Callable
 from typing import Any, Final
 
-Value = float | re.Pattern[str]
-"""A number, or what a text must match whole (wildcards) or somewhere (a regular expression)."""
+from hearth.model.wildcards import wildcard_pattern
 
-REGEX_LENGTH_MAX: Final = 256
+Value = float | Callable[[str], bool]
+"""A number, or whether a text matches: whole (wildcards) or somewhere (a regular expression)."""
+
+NUMBER_MAX: Final = int(sys.float_info.max)
 
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
-_UNSUPPORTED: Final = frozenset("()")
 
 
 def is_number(text: str) -> bool:
     return _NUMBER.fullmatch(text) is not None
 
 
-def regex(expression: str) -> re.Pattern[str]:
-    """Raises ValueError: it is none, or has groups, which AWS's have not either."""
-    if len(expression) > REGEX_LENGTH_MAX or _UNSUPPORTED & set(expression):
-        raise ValueError(f"Unsupported regular expression: {expression}")
-    try:
-        return re.compile(expression, re.ASCII)
-    except re.error as error:
-        raise ValueError(f"Invalid regular expression: {expression}") from error
-
-
-def wildcard(text: str) -> re.Pattern[str]:
+def wildcard(text: str) -> Callable[[str], bool]:
     """The whole text, with `*` for any part of it."""
-    parts = [re.escape(part) for part in re.split(r"\*+", text)]
-    return re.compile(r"\A" + ".*".join(parts) + r"\Z", re.DOTALL)
+    pattern = wildcard_pattern(text)
+    return lambda found: pattern.fullmatch(found) is not None
 
 
 def compare(found: Any, operator: str, wanted: Value) -> bool:
@@ -41,7 +34,7 @@ def compare(found: Any, operator: str, wanted: Value) -> bool:
     text = _text(found)
     if text is None:
         return False
-    matches = wanted.search(text) is not None
+    matches = wanted(text)
     return matches if operator == "=" else not matches
 
 
@@ -64,8 +57,10 @@ def _compare_numbers(found: float, operator: str, wanted: float) -> bool:
 def _number(found: Any) -> float | None:
     if isinstance(found, bool):
         return None
-    if isinstance(found, int | float):
-        return float(found) if not isinstance(found, float) or math.isfinite(found) else None
+    if isinstance(found, int):
+        return float(found) if abs(found) <= NUMBER_MAX else None
+    if isinstance(found, float):
+        return found if math.isfinite(found) else None
     if isinstance(found, str) and is_number(found):
         return float(found)
     return None
