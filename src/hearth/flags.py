@@ -26,6 +26,11 @@ class SandboxChoice(StrEnum):
     PROCESS = "process"
 
 
+class NodeSdk(StrEnum):
+    BUNDLED = "bundled"
+    NONE = "none"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Option:
     """One setting. `read` turns its text into the field's value; its ValueError says what the
@@ -227,6 +232,15 @@ OPTIONS: Final = (
         read=options.region,
         metavar="REGION",
         help="The region of callers who name none.",
+    ),
+    Option(
+        field="node_sdk",
+        flag="--node-sdk",
+        default=NodeSdk.BUNDLED,
+        read=options.one_of(NodeSdk),
+        metavar="[bundled|none]",
+        help="Whether Node.js functions find the AWS SDK for JavaScript in /var/runtime, as on "
+        "Lambda; npm fetches it once.",
     ),
     Option(
         field="nats_server",

@@ -14,6 +14,7 @@ from hearth import options
 from hearth.flags import LISTEN_DEFAULT as LISTEN_DEFAULT
 from hearth.flags import OPTIONS as OPTIONS
 from hearth.flags import Auth as Auth
+from hearth.flags import NodeSdk as NodeSdk
 from hearth.flags import Option as Option
 from hearth.flags import SandboxChoice as SandboxChoice
 from hearth.model.endpoints import Endpoints
@@ -96,6 +97,7 @@ class Settings:
     """Where else than on the admin socket they may be scraped."""
     log_level: str
     region: str
+    node_sdk: NodeSdk
     nats_server: Path | None
     """None: the one that was installed with Hearth."""
     endpoints: Endpoints

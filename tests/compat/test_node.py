@@ -50,6 +50,17 @@ FILES = {
     "module.mjs": MODULE,
     "src/app/nested.js": NESTED,
     "broken.js": "function ( {",
+    "imports.mjs": """
+import { S3Client } from "@aws-sdk/client-s3";
+import { DynamoDBDocumentClient } from "@aws-sdk/lib-dynamodb";
+import who from "who";
+export const handler = async () => [typeof S3Client, typeof DynamoDBDocumentClient.from, who];
+""",
+    "requires.js": """
+const { SQSClient } = require("@aws-sdk/client-sqs");
+exports.handler = async () => [typeof SQSClient, require.resolve("@aws-sdk/client-sqs")];
+""",
+    "lacks.mjs": 'import nothing from "no-such-package"; export const handler = nothing;',
 }
 
 
@@ -152,6 +163,22 @@ def test_a_handler_finds_lambda(functions: Functions, runtime: str) -> None:
 def test_modules_and_nested_directories_are_handlers_too(functions: Functions) -> None:
     assert functions.call("module.handler", 1)[:2] == ({"module": True, "event": 1}, None)
     assert functions.call("src/app/nested.deep.handler")[:2] == ("nested", None)
+
+
+def test_the_sdk_is_there_for_modules_and_scripts(functions: Functions) -> None:
+    assert functions.call("imports.handler")[:2] == (["function"] * 2 + ["from a layer"], None)
+    kind, where = functions.call("requires.handler")[0]
+    assert kind == "function"
+    assert where.startswith("/var/runtime/node_modules/@aws-sdk/client-sqs/")
+
+
+def test_a_package_that_is_nowhere_is_told_as_node_does(functions: Functions) -> None:
+    payload, error, _ = functions.call("lacks.handler")
+    assert error == "Unhandled"
+    assert payload["errorType"] == "Error"
+    assert payload["errorMessage"] == (
+        "Cannot find package 'no-such-package' imported from /var/task/lacks.mjs"
+    )
 
 
 def test_errors_have_awss_form(functions: Functions) -> None:

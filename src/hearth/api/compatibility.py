@@ -186,7 +186,8 @@ The reasons are in `docs/decisions`.
 - The limit on stored code is one for the whole store, not for each account and region.
 - A runtime is an interpreter of this machine. A runtime or an architecture that the machine has
   not is refused when the function is invoked.
-- Node.js functions find no AWS SDK in `/var/runtime`; it belongs into the package or a layer.
+- Node.js functions find the clients of 32 services in `/var/runtime`, not those of all; others
+  belong into the package or a layer.
 - Zip entries that are compressed with bzip2 or LZMA are refused.
 - `Code.Location` of GetFunction is a link to Hearth itself.
 

@@ -244,7 +244,7 @@ def _muster(
 ) -> _Fleet:
     clock, jobs = ground.clock, ground.jobs
     replica, documents, tagging = stores.replica, stores.documents, stores.tagging
-    runtimes = make_runtimes(surroundings, jobs)
+    runtimes = make_runtimes(surroundings, jobs, settings.node_sdk)
     worker = Worker(
         WorkerId("local"),
         ground.backend,

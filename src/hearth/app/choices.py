@@ -17,7 +17,7 @@ from hearth.model.ids import SandboxId
 from hearth.model.isolation import Network, Tier
 from hearth.runtimes import interpreters
 from hearth.runtimes.registry import Runtimes
-from hearth.settings import SandboxChoice, Settings, StartRefused, Surroundings
+from hearth.settings import NodeSdk, SandboxChoice, Settings, StartRefused, Surroundings
 from hearth.worker.sandboxes.bubblewrap import BubblewrapBackend
 from hearth.worker.sandboxes.contract import Capabilities, SandboxBackend
 from hearth.worker.sandboxes.nat import Nat
@@ -99,13 +99,16 @@ def refuse_unreachable(settings: Settings) -> None:
         raise StartRefused(f"--network nat cannot be had here: {why}.")
 
 
-def make_runtimes(surroundings: Surroundings, jobs: Jobs) -> Runtimes:
+def make_runtimes(
+    surroundings: Surroundings, jobs: Jobs, node_sdk: NodeSdk = NodeSdk.BUNDLED
+) -> Runtimes:
     return Runtimes(
         surroundings.cache / "runtimes",
         surroundings.search_path,
         surroundings.home,
         platform.machine(),
         jobs,
+        with_node_sdk=node_sdk is NodeSdk.BUNDLED,
     )
 
 

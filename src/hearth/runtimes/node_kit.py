@@ -1,4 +1,4 @@
-"""What does a Node.js function find in /var/runtime? AWS's runtime client, and our bootstrap.
+"""What does a Node.js function find in /var/runtime? AWS's runtime client, our bootstrap, the SDK.
 
 The client is the npm package `aws-lambda-ric`, as AWS publishes it: one file of JavaScript. Its
 native addon is not built: it has three functions, which bootstraps/node_bootstrap.js has too. The
@@ -17,18 +17,19 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from hearth.base.log import Log
+from hearth.runtimes import node_sdk, npm
 from hearth.runtimes.kit import BOOTSTRAPS, KitFailed
 from hearth.runtimes.nodes import Node
 
 log = Log("runtimes")
 
 BOOTSTRAP: Final = BOOTSTRAPS / "node_bootstrap.js"
+BESIDE_IT: Final = {"node_rehearsal.js": "rehearsal.js", "node_path.mjs": "node_path.mjs"}
 FETCH_TIMEOUT_S: Final = 60
 PACKAGE: Final = "aws-lambda-ric"
 FILE_BYTES_MAX: Final = 1 << 20
@@ -75,44 +76,94 @@ _READ_AT_START: Final = (
 _READ_LATE: Final = frozenset({"NODE_ENV", "NODE_TLS_REJECT_UNAUTHORIZED", "LANGUAGE"})
 
 
+def heap_flags(memory_mb: int, options: str) -> tuple[str, ...]:
+    """What the heap may grow to, of the function's memory; a function that says one of both in its
+    NODE_OPTIONS gets V8's own for the other."""
+    said = options.replace("_", "-")
+    if "--max-semi-space-size" in said or "--max-old-space-size" in said:
+        return ()
+    return (
+        f"--max-semi-space-size={max(1, memory_mb * 5 // 100)}",
+        f"--max-old-space-size={memory_mb * 90 // 100}",
+    )
+
+
+def module_flags(version: str, options: str) -> tuple[str, ...]:
+    """What Node would do by itself and Lambda does not: `require` of modules (Node 20, 22), and
+    guessing what is a module (22). NODE_OPTIONS may switch each on.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/lambda-nodejs.html#nodejs-experimental-features
+    """
+    number = tuple(int(part) for part in version.split(".")[:2])
+    return tuple(
+        f"--no-{feature}"
+        for feature, since in _SWITCHED_OFF.items()
+        if since.get(number[0], (99,)) <= number and f"--{feature}" not in options.split()
+    )
+
+
+_SWITCHED_OFF: Final = {
+    "experimental-require-module": {20: (20, 17), 22: (22, 0)},
+    "experimental-detect-module": {22: (22, 0)},
+}
+"""Since which Node of each major there is such a switch."""
+
+
 def client_for(node: Node) -> Client:
     return WITH_CALLBACKS if node.version[0] <= _LAST_WITH_CALLBACKS else NEWEST
 
 
-def kit_directory(cache: Path, client: Client) -> Path:
+def kit_directory(cache: Path, client: Client, *, with_sdk: bool = True) -> Path:
     """Another one for each bootstrap, so that old ones are not used."""
-    digest = hashlib.sha256(BOOTSTRAP.read_bytes()).hexdigest()
-    return cache / f"nodejs-ric{client.version}-{digest[:8]}"
+    texts = [BOOTSTRAP.read_bytes(), *((BOOTSTRAPS / name).read_bytes() for name in BESIDE_IT)]
+    digest = hashlib.sha256(b"".join(texts)).hexdigest()
+    bare = cache / f"nodejs-ric{client.version}-{digest[:8]}"
+    return bare.with_name(f"{bare.name}-sdk{node_sdk.digest()}") if with_sdk else bare
 
 
 def build(
-    cache: Path, node: Node, search_path: Sequence[str], client: Client | None = None
+    cache: Path,
+    node: Node,
+    search_path: Sequence[str],
+    client: Client | None = None,
+    *,
+    with_sdk: bool = True,
 ) -> Path:
-    """The kit for `node`, built if it is not there. May fetch: not for the event loop.
+    """The kit for `node`, built if it is not there; without the SDK if that cannot be fetched.
+    May fetch: not for the event loop.
 
     Raises KitFailed.
     """
-    client = client or client_for(node)
-    directory = kit_directory(cache, client)
-    if directory.is_dir():
-        return directory
     import tarfile  # here and below: a kit is built once
 
-    cache.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=cache))
+    client = client or client_for(node)
+    directory = kit_directory(cache, client, with_sdk=with_sdk)
+    if directory.is_dir():
+        return directory
     try:
-        _fill(draft, _tarball(cache, client, node, search_path), client)
+        cache.mkdir(parents=True, exist_ok=True)
+        tarball = _tarball(cache, client, node, search_path)
+        sdk = node_sdk.build(cache, node, search_path) if with_sdk else None
+        directory = kit_directory(cache, client, with_sdk=sdk is not None)
+        if not directory.is_dir():
+            _make(directory, tarball, client, sdk)
+    except (OSError, tarfile.TarError, KeyError) as error:
+        if not directory.is_dir():  # else: built by another process meanwhile
+            raise KitFailed(f"{node.name}: {error}") from error
+    return directory
+
+
+def _make(directory: Path, tarball: Path, client: Client, sdk: Path | None) -> None:
+    draft = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
+    try:
+        _fill(draft, tarball, client)
+        if sdk is not None:
+            node_sdk.link_into(draft, sdk)
         draft.chmod(0o755)
         os.sync()  # or a power cut could leave a kit of empty files, which looks complete
         draft.rename(directory)
-    except FileExistsError:
-        pass  # built by another process meanwhile
-    except (OSError, tarfile.TarError, KeyError) as error:
-        if not directory.is_dir():
-            raise KitFailed(f"{node.name}: {error}") from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-    return directory
 
 
 def _tarball(cache: Path, client: Client, node: Node, search_path: Sequence[str]) -> Path:
@@ -128,7 +179,7 @@ def _tarball(cache: Path, client: Client, node: Node, search_path: Sequence[str]
 
 
 def _fetch(there: Path, client: Client, node: Node, search_path: Sequence[str]) -> None:
-    command = _npm(node, search_path)
+    command = npm.command(node, search_path)
     otherwise = (
         f"Or put {client.tarball} (`npm pack {PACKAGE}@{client.version}` where there is a network)"
         f" into {there.parent}."
@@ -140,44 +191,16 @@ def _fetch(there: Path, client: Client, node: Node, search_path: Sequence[str]) 
         )
     log.info("fetching AWS's runtime client", runtime=node.name, package=PACKAGE)
     with tempfile.TemporaryDirectory(prefix=".fetch-", dir=there.parent) as folder:
-        options = ("--prefer-offline", "--ignore-scripts", "--fetch-retries=1")
+        pack = ("pack", *npm.OPTIONS, f"{PACKAGE}@{client.version}")
         try:
-            subprocess.run(  # noqa: S603
-                [*command, "pack", *options, f"{PACKAGE}@{client.version}"],
-                cwd=folder,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=FETCH_TIMEOUT_S,
-                check=True,
-            )
+            npm.run(command, pack, Path(folder), FETCH_TIMEOUT_S)
             (Path(folder) / client.tarball).rename(there)
         except (OSError, subprocess.SubprocessError) as error:
             raise KitFailed(
                 f"{node.name}: AWS's runtime client could not be fetched from npm:"
-                f" {_why(error)}. It is tried again later. {otherwise}"
+                f" {npm.why(error)}. It is tried again later. {otherwise}"
             ) from error
     log.info("AWS's runtime client is there", runtime=node.name, package=PACKAGE)
-
-
-def _why(error: Exception) -> str:
-    """npm's own word for it, of all that it says."""
-    said = (getattr(error, "stderr", None) or b"").decode(errors="replace")
-    told = [line for line in said.splitlines() if "rror" in line]
-    return told[-1].strip() if told else str(error)
-
-
-def _npm(node: Node, search_path: Sequence[str]) -> list[str] | None:
-    """How to run npm: the node's own if it has one, under that very node."""
-    own = node.prefix / "lib/node_modules/npm/bin/npm-cli.js"
-    if own.is_file():
-        return [str(node.executable), str(own)]
-    for folder in ("/usr/bin", "/usr/local/bin", *search_path):
-        npm = Path(folder) / "npm"
-        with suppress(OSError):  # a folder that may not be looked into
-            if npm.is_file():
-                is_script = npm.resolve().suffix == ".js"
-                return [str(node.executable), str(npm.resolve())] if is_script else [str(npm)]
-    return None
 
 
 def _integrity(path: Path) -> str:
@@ -198,4 +221,5 @@ def _fill(draft: Path, tarball: Path, client: Client) -> None:
     # What the client asks for; the bootstrap has loaded something of this name by then.
     (draft / "rapid-client.node").write_bytes(b"")
     shutil.copyfile(BOOTSTRAP, draft / "bootstrap.js")
-    shutil.copyfile(BOOTSTRAPS / "node_rehearsal.js", draft / "rehearsal.js")
+    for source, name in BESIDE_IT.items():
+        shutil.copyfile(BOOTSTRAPS / source, draft / name)

@@ -64,9 +64,17 @@ class Runtimes:
     """Finds interpreters and builds kits, each once, beside the event loop."""
 
     def __init__(
-        self, cache: Path, search_path: Sequence[str], home: Path, machine: str, jobs: Jobs
+        self,
+        cache: Path,
+        search_path: Sequence[str],
+        home: Path,
+        machine: str,
+        jobs: Jobs,
+        *,
+        with_node_sdk: bool = True,
     ) -> None:
         self._cache = cache
+        self._with_node_sdk = with_node_sdk
         self._search_path = search_path
         self._home = home
         self._machine = machine
@@ -145,13 +153,14 @@ class Runtimes:
         """As Lambda starts it: what the heap may grow to follows from the function's memory."""
         node = await self._interpreter(function.runtime)
         major = nodes.major_of(function.runtime)
+        options = function.environment.get("NODE_OPTIONS", "")
         layers = f"{{opt}}/nodejs/node{major}/node_modules:{{opt}}/nodejs/node_modules"
         return RuntimePlan(
             argv=(
                 "{lang}/bin/node",
                 "--expose-gc",
-                f"--max-semi-space-size={max(1, function.memory_mb * 5 // 100)}",
-                f"--max-old-space-size={function.memory_mb * 90 // 100}",
+                *node_kit.heap_flags(function.memory_mb, options),
+                *node_kit.module_flags(node.version, options),
                 "{runtime}/bootstrap.js",
             ),
             variables={
@@ -251,7 +260,9 @@ class Runtimes:
         if node is None:
             raise InvalidRuntime(f"{name} is not installed on this machine. {advice(name)}")
         try:
-            directory = node_kit.build(self._cache, node, self._search_path)
+            directory = node_kit.build(
+                self._cache, node, self._search_path, with_sdk=self._with_node_sdk
+            )
         except kit.KitFailed as error:
             raise InvalidRuntime(str(error)) from error
         return _Prepared(_dotted(node.version), directory, self._lang(node, ("node",)))
@@ -292,7 +303,7 @@ class Runtimes:
 
     def survey(self) -> list[RuntimeStatus]:
         """Every runtime of AWS's, and whether it can run here. Blocks: it runs interpreters."""
-        return survey(self._cache, self._search_path, self._home)
+        return survey(self._cache, self._search_path, self._home, with_node_sdk=self._with_node_sdk)
 
 
 def _dotted(version: Sequence[int]) -> str:

@@ -33,11 +33,13 @@ class RuntimeStatus:
     """Whether this Hearth could run it on some machine."""
 
 
-def survey(cache: Path, search_path: Sequence[str], home: Path) -> list[RuntimeStatus]:
+def survey(
+    cache: Path, search_path: Sequence[str], home: Path, *, with_node_sdk: bool = True
+) -> list[RuntimeStatus]:
     """Every runtime of AWS's. Blocks: it runs interpreters."""
     found = [RuntimeStatus(TOO_OLD, False, _python_too_old(), is_supported=False)]
     found += [_python(name, cache, search_path, home) for name in PYTHON]
-    found += [_node(name, cache, search_path, home) for name in NODE]
+    found += [_node(name, cache, search_path, home, with_node_sdk) for name in NODE]
     found += [_ruby(name, cache, search_path, home) for name in RUBY]
     found += [_java(name, cache, search_path, home) for name in JAVA]
     found += [
@@ -74,11 +76,14 @@ def _python(name: str, cache: Path, search_path: Sequence[str], home: Path) -> R
     return _there(name, interpreter.executable, interpreter.version, is_ready=ready)
 
 
-def _node(name: str, cache: Path, search_path: Sequence[str], home: Path) -> RuntimeStatus:
+def _node(
+    name: str, cache: Path, search_path: Sequence[str], home: Path, with_sdk: bool
+) -> RuntimeStatus:
     node = nodes.find(name, search_path, home)
     if node is None:
         return RuntimeStatus(name, False, "not installed", advice(name))
-    ready = node_kit.kit_directory(cache, node_kit.client_for(node)).is_dir()
+    client = node_kit.client_for(node)
+    ready = node_kit.kit_directory(cache, client, with_sdk=with_sdk).is_dir()
     return _there(name, node.executable, node.version, is_ready=ready)
 
 

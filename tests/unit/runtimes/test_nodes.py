@@ -5,11 +5,12 @@ import hashlib
 import io
 import json
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from hearth.runtimes import node_kit, nodes
+from hearth.runtimes import node_kit, node_sdk, nodes
 from hearth.runtimes.kit import KitFailed
 from hearth.runtimes.node_kit import NEWEST, WITH_CALLBACKS, Client, client_for
 from hearth.runtimes.nodes import Node
@@ -105,7 +106,9 @@ def test_the_client_is_fetched_by_npm_once_and_kept(tmp_path: Path) -> None:
         own.parent.mkdir(parents=True)
         own.touch()
         program(node.executable, f"shift; {npm}")
-    kits = [node_kit.build(tmp_path / "cache", node, path, client) for _ in range(2)]
+    kits = [
+        node_kit.build(tmp_path / "cache", node, path, client, with_sdk=False) for _ in range(2)
+    ]
     assert kits[0] == kits[1]
     assert calls.read_text().splitlines() == [
         "pack --prefer-offline --ignore-scripts --fetch-retries=1 aws-lambda-ric@9.9.9"
@@ -113,7 +116,7 @@ def test_the_client_is_fetched_by_npm_once_and_kept(tmp_path: Path) -> None:
     assert (kits[0] / "index.mjs").read_bytes() == MODULE
     assert sorted(file.name for file in kits[0].iterdir()) == [
         *("LICENSE", "NOTICE", "THIRD-PARTY-LICENSES"),
-        *("bootstrap.js", "index.mjs", "rapid-client.node", "rehearsal.js"),
+        *("bootstrap.js", "index.mjs", "node_path.mjs", "rapid-client.node", "rehearsal.js"),
     ]
     assert sorted(file.name for file in (tmp_path / "cache").iterdir()) == sorted(
         [kits[0].name, client.tarball]
@@ -124,14 +127,14 @@ def test_what_was_put_into_the_cache_needs_no_network(tmp_path: Path) -> None:
     content = tarball({"package/dist/index.mjs": MODULE} | texts())
     client = published(content)
     (tmp_path / client.tarball).write_bytes(content)
-    assert node_kit.build(tmp_path, node_at(tmp_path), [], client).is_dir()
+    assert node_kit.build(tmp_path, node_at(tmp_path), [], client, with_sdk=False).is_dir()
 
 
 def test_another_package_than_awss_is_refused(tmp_path: Path) -> None:
     client = published(b"what AWS published")
     (tmp_path / client.tarball).write_bytes(tarball({"package/dist/index.mjs": MODULE}))
     with pytest.raises(KitFailed, match=r"is not aws-lambda-ric 9\.9\.9 as AWS published it"):
-        node_kit.build(tmp_path, node_at(tmp_path), [], client)
+        node_kit.build(tmp_path, node_at(tmp_path), [], client, with_sdk=False)
 
 
 def test_a_package_without_the_client_is_told_and_leaves_nothing(tmp_path: Path) -> None:
@@ -139,7 +142,7 @@ def test_a_package_without_the_client_is_told_and_leaves_nothing(tmp_path: Path)
     client = published(content)
     (tmp_path / client.tarball).write_bytes(content)
     with pytest.raises(KitFailed, match=r"index\.mjs"):
-        node_kit.build(tmp_path, node_at(tmp_path / "n"), [], client)
+        node_kit.build(tmp_path, node_at(tmp_path / "n"), [], client, with_sdk=False)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["aws-lambda-ric-9.9.9.tgz", "n"]
 
 
@@ -151,9 +154,106 @@ def test_an_npm_that_fails_is_quoted_with_what_else_can_be_done(tmp_path: Path) 
     program(node.executable, "echo 'npm error network is away' >&2; echo 'log at x' >&2; exit 1")
     client = published(b"")
     with pytest.raises(KitFailed) as failed:
-        node_kit.build(tmp_path / "cache", node, [], client)
+        node_kit.build(tmp_path / "cache", node, [], client, with_sdk=False)
     assert str(failed.value) == (
         "nodejs999.x: AWS's runtime client could not be fetched from npm: npm error network is"
         " away. It is tried again later. Or put aws-lambda-ric-9.9.9.tgz (`npm pack"
         f" aws-lambda-ric@9.9.9` where there is a network) into {tmp_path / 'cache'}."
     )
+
+
+# --- the SDK
+
+
+def own_npm(node: Node, text: str) -> None:
+    """A program that does this, whatever npm is asked for."""
+    npm = node.prefix / "lib/node_modules/npm/bin/npm-cli.js"
+    npm.parent.mkdir(parents=True)
+    npm.touch()
+    program(node.executable, f"shift; {text}")
+
+
+INSTALLS = """
+[ "$1" = ci ] && [ -f package-lock.json ] || exit 3
+echo "$1" >> {calls}
+mkdir -p node_modules/@aws-sdk/x/dist-cjs node_modules/@aws-sdk/x/dist-es node_modules/.bin
+cd node_modules/@aws-sdk/x
+touch package.json README.md dist-cjs/index.js dist-cjs/index.d.ts dist-es/index.js LICENSE
+"""
+
+
+def client_in(cache: Path) -> Client:
+    content = tarball({"package/dist/index.mjs": MODULE} | texts())
+    client = published(content)
+    cache.mkdir()
+    (cache / client.tarball).write_bytes(content)
+    return client
+
+
+def test_the_sdk_is_fetched_once_for_all_kits_without_what_nobody_runs(tmp_path: Path) -> None:
+    node, calls, cache = node_at(tmp_path / "n"), tmp_path / "calls", tmp_path / "cache"
+    client = client_in(cache)
+    own_npm(node, INSTALLS.format(calls=calls))
+    kit = node_kit.build(cache, node, [], client)
+    other = replace(client, version="9.9.8")
+    (cache / client.tarball).rename(cache / other.tarball)
+    assert node_kit.build(cache, node, [], other) != kit
+    assert calls.read_text().split() == ["ci"]
+    modules = kit / "node_modules"
+    found = sorted(str(file.relative_to(modules)) for file in modules.rglob("*") if file.is_file())
+    package = "@aws-sdk/x"
+    assert found == [
+        f"{package}/{name}" for name in ("LICENSE", "dist-cjs/index.js", "package.json")
+    ]
+    assert node_kit.kit_directory(cache, client) == kit
+
+
+def test_without_the_sdk_functions_run_all_the_same_and_it_is_tried_again(tmp_path: Path) -> None:
+    node, calls, cache = node_at(tmp_path / "n"), tmp_path / "calls", tmp_path / "cache"
+    client = client_in(cache)
+    own_npm(node, "echo npm error no network >&2; exit 1")
+    bare = node_kit.build(cache, node, [], client)
+    assert bare == node_kit.kit_directory(cache, client, with_sdk=False)
+    assert not (bare / "node_modules").exists()
+    program(node.executable, f"shift; {INSTALLS.format(calls=calls)}")
+    assert (node_kit.build(cache, node, [], client) / "node_modules/@aws-sdk/x").is_dir()
+    assert not list(cache.glob(".*")), "something was left behind"
+
+
+def test_every_package_of_the_sdk_is_locked_by_digest() -> None:
+    lock = json.loads((node_sdk.LOCK / "package-lock.json").read_text())
+    wanted = json.loads((node_sdk.LOCK / "package.json").read_text())["dependencies"]
+    packages = {name: entry for name, entry in lock["packages"].items() if name}
+    assert wanted.keys() <= {name.removeprefix("node_modules/") for name in packages}
+    for name, entry in packages.items():
+        assert entry["integrity"].startswith("sha512-"), name
+        assert "resolved" not in entry, f"{name} names one registry"
+        assert not entry.get("hasInstallScript"), name
+
+
+# --- how Node is started
+
+
+@pytest.mark.parametrize(
+    ("version", "options", "flags"),
+    [
+        ("18.20.1", "", []),
+        ("20.11.0", "", []),
+        ("20.17.0", "", ["--no-experimental-require-module"]),
+        ("22.9.0", "", ["--no-experimental-require-module", "--no-experimental-detect-module"]),
+        ("22.9.0", "--experimental-require-module", ["--no-experimental-detect-module"]),
+        ("22.9.0", "--experimental-require-module --experimental-detect-module", []),
+        ("24.1.0", "", []),
+    ],
+)
+def test_what_lambda_switches_off(version: str, options: str, flags: list[str]) -> None:
+    assert list(node_kit.module_flags(version, options)) == flags
+
+
+def test_the_heap_follows_the_memory_unless_the_function_says_one_of_both() -> None:
+    assert node_kit.heap_flags(256, "--enable-source-maps") == (
+        "--max-semi-space-size=12",
+        "--max-old-space-size=230",
+    )
+    for options in ("--max_old_space_size=100", "--a --max-semi-space-size=3"):
+        assert node_kit.heap_flags(256, options) == ()
