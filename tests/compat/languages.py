@@ -4,9 +4,12 @@
     {"fail": true}        the language's exception InvalidEvent, "asked to fail"
     {"sleep": true}       a minute later
     {"exit": true}        no answer: the process ends with status 3
-    {"environment": true} its variables                     (where `lacks` does not say otherwise)
-    {"layer": true}       what the layer's library answers  (the same)
+    {"environment": true} its variables
+    {"layer": true}       what the layer's library or program answers: "from a layer"
     with $FAIL_INIT       the start fails with ConfigurationError, "asked to fail at the start"
+
+Where a language's client streams, another handler answers "first," and "second", or fails between
+them.
 
 A language is skipped by name where this machine lacks its compiler or interpreter.
 """
@@ -19,13 +22,14 @@ import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
+from compat import layers
 from compat.java_code import compile_java, compiled_with
 from compat.platform import PYTHON, package
-from hearth.runtimes import node_kit, nodes
+from hearth.runtimes import node_kit, nodes, rubies
 from hearth.runtimes.kit import KitFailed
 from hearth.runtimes.rubies import BOOTSTRAP
 from hearth.runtimes.survey import JAVA
@@ -34,8 +38,7 @@ from hearth.settings import read_surroundings
 EXAMPLES: Final = Path(__file__).parents[2] / "examples" / "runtimes"
 BUILD_S: Final = 400
 PROVIDED: Final = "provided.al2023"
-NO_SEARCH_PATH: Final = "what it is linked with is in its binary"
-ONE_VARIABLE: Final = "its example shows one variable; shell's row has them all"
+BELOW_USR: Final = "/usr/local/bin:/usr/bin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +64,12 @@ class Language:
     init_error: str = "ConfigurationError"
     streams: str | None = None
     """Another handler, that answers bit by bit."""
-    lacks: Mapping[str, str] = field(default_factory=dict)
-    """What cannot be tried with it, and why."""
+    tells_why_it_breaks: bool = True
+    """Whether its client can tell an error in the middle of a stream."""
+    adds: frozenset[str] = frozenset()
+    """Variables that the language's own start sets, beside Lambda's."""
+    hears_of_traces: bool = True
+    """Whether its client puts an event's trace into the environment."""
 
 
 PYTHON_CODE: Final = """
@@ -125,6 +132,11 @@ def handler(event:, context:)
   raise InvalidEvent, "asked to fail" if event["fail"]
   sleep(60) if event["sleep"]
   exit!(3) if event["exit"]
+  return ENV.to_h if event["environment"]
+  if event["layer"]
+    require "who"
+    return who
+  end
   { count: $count, greeting: ENV["GREETING"] || "", event: event }
 end
 """
@@ -166,19 +178,6 @@ package layer;
 public class Who { public static String who() { return "from a layer"; } }
 """
 
-SHELL_MORE: Final = r"""
-. "$LAMBDA_TASK_ROOT/function.sh" || return 1
-asked() {
-    if grep -q '"environment"' "$1"; then
-        env | sed 's/[\\"]/\\&/g; s/^\([^=]*\)=\(.*\)$/"\1": "\2"/' | paste -sd, | sed 's/.*/{&}/'
-    elif grep -q '"layer"' "$1"; then
-        who-in-the-layer
-    else
-        handler "$1"
-    fi
-}
-"""
-
 
 def python(_folder: Path) -> Built:
     layer = {"python/who.py": b'def who(): return "from a layer"\n'}
@@ -213,41 +212,47 @@ def java(folder: Path) -> Built:
 
 
 def ruby(_folder: Path) -> Built:
-    """Under whatever Ruby is here: AWS offers 3.2 to 3.4, this client runs with older ones too."""
+    """Under whatever Ruby is here, with the variables that tell Ruby of layers: AWS offers 3.2 to
+    3.4, this client runs with older ones too."""
     _skip_without_below_usr("ruby", "ruby")
+    found = rubies.ask(Path(shutil.which("ruby", path=BELOW_USR) or ""))
+    assert found is not None
+    places = {"task": "/var/task", "runtime": "/var/runtime", "opt": "/opt", "lang": "/var/lang"}
+    exports = "".join(
+        f"export {name}={value.format_map(places)}\n"
+        for name, value in rubies.variables(found).items()
+    )
     files = {
-        "bootstrap": "#!/bin/sh\nexec ruby /var/task/client.rb\n",
+        "bootstrap": f"#!/bin/sh\n{exports}exec ruby /var/task/client.rb\n",
         "client.rb": BOOTSTRAP.read_text(),
         "function.rb": RUBY_CODE,
     }
-    return Built(package(files, ("bootstrap",)), PROVIDED)
+    return Built(package(files, ("bootstrap",)), PROVIDED, layers.ruby(found))
 
 
-def shell(folder: Path) -> Built:
-    _skip_without_below_usr("shell", "curl")
-    answer = b"#!/bin/sh\nprintf '\"from a layer\"'\n"
-    built = _example("shell", folder, more={"more.sh": SHELL_MORE})
-    return Built(built.package, PROVIDED, {"bin/who-in-the-layer": answer})
-
-
-def example(language: str, *programs: str, run_by: str | None = None) -> Callable[[Path], Built]:
+def example(
+    language: str,
+    *programs: str,
+    layer: Callable[[Path], Mapping[str, bytes]],
+    run_by: str | None = None,
+) -> Callable[[Path], Built]:
     def build(folder: Path) -> Built:
         for program in ("make", *programs):
             if shutil.which(program) is None:
                 pytest.skip(f"{language}: {program} is not installed on this machine")
         if run_by is not None:
             _skip_without_below_usr(language, run_by)
-        return _example(language, folder)
+        return Built(_example(language, folder), PROVIDED, layer(folder))
 
     return build
 
 
 def _skip_without_below_usr(language: str, program: str) -> None:
-    if shutil.which(program, path="/usr/local/bin:/usr/bin") is None:
+    if shutil.which(program, path=BELOW_USR) is None:
         pytest.skip(f"{language}: {program} is not below /usr, which sandboxes see")
 
 
-def _example(language: str, folder: Path, more: Mapping[str, str] | None = None) -> Built:
+def _example(language: str, folder: Path) -> bytes:
     """By the example's own command, outside the repository."""
     build = folder / "build"
     done = subprocess.run(
@@ -260,14 +265,12 @@ def _example(language: str, folder: Path, more: Mapping[str, str] | None = None)
     if language == "go" and done.returncode and _is_offline(done.stderr):
         pytest.skip(f"go: AWS's client could not be fetched: {done.stderr[-300:]}")
     assert done.returncode == 0, done.stdout + done.stderr
-    for name, text in (more or {}).items():
-        (build / name).write_text(text)
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in sorted(build.iterdir()):
             archive.write(path, path.name)
     assert os.access(build / "bootstrap", os.X_OK)
-    return Built(content.getvalue(), PROVIDED)
+    return content.getvalue()
 
 
 def _is_offline(said: str) -> bool:
@@ -294,7 +297,9 @@ def _node(runtime: str) -> Language:
     )
 
 
-_STATIC: Final = {"environment": ONE_VARIABLE, "layer": NO_SEARCH_PATH}
+def _example_row(build: Callable[[Path], Built], **more: Any) -> Language:
+    return Language(build, streams="function.streams", **more)
+
 
 LANGUAGES: Final[Mapping[str, Language]] = {
     "python": Language(
@@ -316,6 +321,7 @@ LANGUAGES: Final[Mapping[str, Language]] = {
         ),
         frame="app.Main.handleRequest",
         init_error="app.Main$ConfigurationError",
+        hears_of_traces=False,  # as AWS has it since Java 17: it is a system property
     ),
     "ruby": Language(
         ruby,
@@ -325,16 +331,21 @@ LANGUAGES: Final[Mapping[str, Language]] = {
         ),
         frame="/var/task/function.rb:",
         init_error="Init<ConfigurationError>",
-        lacks={
-            "environment": ONE_VARIABLE,
-            "layer": "under provided.al2023 no variable tells Ruby of layers",
-        },
+        adds=frozenset({"GEM_HOME", "GEM_PATH", "RUBYLIB"}),
     ),
-    "shell": Language(shell, handler="more.asked"),
-    "php": Language(example("php", run_by="php"), lacks=_STATIC),
-    "erlang": Language(example("erlang", "erl", "erlc", run_by="erl"), lacks=_STATIC),
-    "cobol": Language(example("cobol", "cobc"), lacks=_STATIC),
-    "cpp": Language(example("cpp", "g++"), lacks=_STATIC),
-    "rust": Language(example("rust", "cargo"), lacks=_STATIC),
-    "go": Language(example("go", "go"), lacks=_STATIC),
+    "shell": _example_row(
+        example("shell", layer=layers.program, run_by="curl"), tells_why_it_breaks=False
+    ),
+    "php": _example_row(example("php", layer=layers.php, run_by="php")),
+    "erlang": _example_row(
+        example("erlang", "erl", "erlc", layer=layers.erlang, run_by="erl"),
+        adds=frozenset({"BINDIR", "EMU", "ERL_LIBS", "HOME", "PROGNAME", "ROOTDIR"}),
+    ),
+    "cobol": _example_row(
+        example("cobol", "cobc", layer=layers.cobol),
+        adds=frozenset({"COB_LIBRARY_PATH", "LIBC_FATAL_STDERR_"}),
+    ),
+    "cpp": _example_row(example("cpp", "g++", layer=layers.native)),
+    "rust": _example_row(example("rust", "cargo", layer=layers.program)),
+    "go": _example_row(example("go", "go", layer=layers.program)),
 }

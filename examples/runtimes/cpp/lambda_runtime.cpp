@@ -39,14 +39,36 @@ public:
     }
 
     Answer call(const std::string& method, const std::string& path, const std::string& body = "") {
-        send(method + " /2018-06-01/runtime/" + path + " HTTP/1.1\r\nHost: " + address_ +
-             "\r\nContent-Type: application/json\r\nContent-Length: " +
+        send(head(method, path) + "Content-Type: application/json\r\nContent-Length: " +
              std::to_string(body.size()) + "\r\n\r\n");
         send(body);
         return receive();
     }
 
+    void open_stream(const std::string& path) {
+        send(head("POST", path) +
+             "Content-Type: application/octet-stream\r\nTransfer-Encoding: chunked\r\n"
+             "Lambda-Runtime-Function-Response-Mode: streaming\r\n"
+             "Trailer: Lambda-Runtime-Function-Error-Type, "
+             "Lambda-Runtime-Function-Error-Body\r\n\r\n");
+    }
+
+    void send_part(const std::string& part) {
+        char size[24];
+        std::snprintf(size, sizeof size, "%zx\r\n", part.size());
+        send(size + part + "\r\n");
+    }
+
+    void close_stream(const std::string& trailers = "") {
+        send("0\r\n" + trailers + "\r\n");
+        receive();
+    }
+
 private:
+    std::string head(const std::string& method, const std::string& path) const {
+        return method + " /2018-06-01/runtime/" + path + " HTTP/1.1\r\nHost: " + address_ + "\r\n";
+    }
+
     void send(const std::string& bytes) {
         for (size_t done = 0; done < bytes.size();) {
             const auto sent =
@@ -92,6 +114,101 @@ private:
     int socket_ = -1;
 };
 
+std::string fault(const std::exception& error) {
+    const auto* own = dynamic_cast<const Error*>(&error);
+    const std::string type = own ? own->type : typeid(error).name();
+    std::fprintf(stderr, "%s: %s\n", type.c_str(), error.what());
+    return "{\"errorType\": " + quoted(type) + ", \"errorMessage\": " + quoted(error.what()) +
+           ", \"stackTrace\": []}";
+}
+
+std::string base64(const std::string& text) {
+    static const char letters[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    std::string encoded;
+    for (size_t at = 0; at < text.size(); at += 3) {
+        uint32_t bits = 0;
+        for (size_t n = 0; n < 3; ++n)
+            bits = bits << 8 | (at + n < text.size() ? static_cast<uint8_t>(text[at + n]) : 0);
+        for (size_t n = 0; n < 4; ++n)
+            encoded += at + n > text.size() ? '=' : letters[bits >> (18 - 6 * n) & 63];
+    }
+    return encoded;
+}
+
+Event next_event(Api& api) {
+    auto next = api.call("GET", "invocation/next");
+    if (next.status != 200) throw std::runtime_error("no event: " + next.body);
+    Event event;
+    event.request_id = next.headers["lambda-runtime-aws-request-id"];
+    event.function_arn = next.headers["lambda-runtime-invoked-function-arn"];
+    event.trace_id = next.headers["lambda-runtime-trace-id"];
+    event.deadline_ms = std::atoll(next.headers["lambda-runtime-deadline-ms"].c_str());
+    event.body = std::move(next.body);
+    ::setenv("_X_AMZN_TRACE_ID", event.trace_id.c_str(), 1);
+    return event;
+}
+
+void serve(Api& api, const Handler& handler) {
+    const auto event = next_event(api);
+    const auto path = "invocation/" + event.request_id;
+    std::string answer;
+    try {
+        answer = handler(event);
+    } catch (const std::exception& error) {
+        api.call("POST", path + "/error", fault(error));
+        return;
+    }
+    api.call("POST", path + "/response", answer);
+}
+
+void serve(Api& api, const StreamHandler& handler) {
+    const auto event = next_event(api);
+    const auto path = "invocation/" + event.request_id;
+    bool open = false;
+    const auto begin = [&] {
+        if (!open) api.open_stream(path + "/response");
+        open = true;
+    };
+    try {
+        handler(event, [&](const std::string& part) {
+            if (part.empty()) return;  // which would say that it is the last
+            begin();
+            api.send_part(part);
+        });
+    } catch (const std::exception& error) {
+        const auto why = fault(error);
+        if (open)
+            api.close_stream("Lambda-Runtime-Function-Error-Type: Function.Error\r\n"
+                             "Lambda-Runtime-Function-Error-Body: " + base64(why) + "\r\n");
+        else
+            api.call("POST", path + "/error", why);
+        return;
+    }
+    begin();
+    api.close_stream();
+}
+
+template <typename H>
+[[noreturn]] void run_any(const std::function<H()>& make) {
+    try {
+        Api api(std::getenv("AWS_LAMBDA_RUNTIME_API"));
+        H handler;
+        try {
+            handler = make();
+        } catch (const std::exception& error) {
+            api.call("POST", "init/error", fault(error));
+            std::exit(1);
+        }
+        for (;;) serve(api, handler);
+    } catch (const std::exception& error) {
+        std::fprintf(stderr, "%s\n", error.what());
+        std::exit(1);  // the platform starts another process
+    }
+}
+
+}  // namespace
+
 std::string quoted(const std::string& text) {
     std::string json = "\"";
     for (const unsigned char c : text) {
@@ -108,51 +225,8 @@ std::string quoted(const std::string& text) {
     return json + '"';
 }
 
-std::string fault(const std::exception& error) {
-    const auto* own = dynamic_cast<const Error*>(&error);
-    const std::string type = own ? own->type : typeid(error).name();
-    std::fprintf(stderr, "%s: %s\n", type.c_str(), error.what());
-    return "{\"errorType\": " + quoted(type) + ", \"errorMessage\": " + quoted(error.what()) +
-           ", \"stackTrace\": []}";
-}
+void run(const std::function<Handler()>& make) { run_any(make); }
 
-void serve(Api& api, const Handler& handler) {
-    auto next = api.call("GET", "invocation/next");
-    if (next.status != 200) throw std::runtime_error("no event: " + next.body);
-    Event event;
-    event.request_id = next.headers["lambda-runtime-aws-request-id"];
-    event.function_arn = next.headers["lambda-runtime-invoked-function-arn"];
-    event.trace_id = next.headers["lambda-runtime-trace-id"];
-    event.deadline_ms = std::atoll(next.headers["lambda-runtime-deadline-ms"].c_str());
-    event.body = std::move(next.body);
-    const auto path = "invocation/" + event.request_id;
-    std::string answer;
-    try {
-        answer = handler(event);
-    } catch (const std::exception& error) {
-        api.call("POST", path + "/error", fault(error));
-        return;
-    }
-    api.call("POST", path + "/response", answer);
-}
-
-}  // namespace
-
-void run(const std::function<Handler()>& make) {
-    try {
-        Api api(std::getenv("AWS_LAMBDA_RUNTIME_API"));
-        Handler handler;
-        try {
-            handler = make();
-        } catch (const std::exception& error) {
-            api.call("POST", "init/error", fault(error));
-            std::exit(1);
-        }
-        for (;;) serve(api, handler);
-    } catch (const std::exception& error) {
-        std::fprintf(stderr, "%s\n", error.what());
-        std::exit(1);  // the platform starts another process
-    }
-}
+void run_stream(const std::function<StreamHandler()>& make) { run_any(make); }
 
 }  // namespace lambda

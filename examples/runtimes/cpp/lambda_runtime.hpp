@@ -23,8 +23,18 @@ struct Error : std::runtime_error {
 
 using Handler = std::function<std::string(const Event&)>;
 
+// Sends a part of the answer.
+using Send = std::function<void(const std::string&)>;
+
+// Answers bit by bit: as a stream. What it throws after its first part ends the stream.
+using StreamHandler = std::function<void(const Event&, const Send&)>;
+
 // Calls `make` once for the handler, then the handler for each event. Does not return; what `make`
 // throws is the error of the init phase.
 [[noreturn]] void run(const std::function<Handler()>& make);
+[[noreturn]] void run_stream(const std::function<StreamHandler()>& make);
+
+// A string of JSON.
+std::string quoted(const std::string& text);
 
 }  // namespace lambda

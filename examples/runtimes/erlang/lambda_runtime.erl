@@ -1,8 +1,9 @@
 %% A runtime for handlers in Erlang, over a socket and nothing but kernel and stdlib.
 %% The handler is MODULE.FUNCTION, called with the event, a binary of JSON; it returns iodata of
-%% JSON, or throws {Type, Message}. MODULE:init/0, where there is one, runs first.
+%% JSON, or throws {Type, Message}. A handler that returns {stream, Fun} answers bit by bit:
+%% Fun is called with a function that sends iodata. MODULE:init/0, where there is one, runs first.
 -module(lambda_runtime).
--export([main/0]).
+-export([main/0, text/1]).
 
 main() ->
     {Host, Port} = address(),
@@ -25,12 +26,49 @@ start(Module) ->
 serve(Api, Module, Function) ->
     {200, Headers, Event} = call(Api, "GET", "/invocation/next", <<>>),
     #{"lambda-runtime-aws-request-id" := Id} = Headers,
-    {What, Body} =
-        try {"/response", iolist_to_binary(Module:Function(Event))}
-        catch Class:Reason:Stack -> {"/error", fault(Class, Reason, Stack)}
-        end,
-    {_, _, _} = call(Api, "POST", ["/invocation/", Id, What], Body),
+    os:putenv("_X_AMZN_TRACE_ID", maps:get("lambda-runtime-trace-id", Headers, "")),
+    put(lambda_stream, closed),
+    Path = ["/invocation/", Id, "/response"],
+    try answer(Api, Path, Module:Function(Event))
+    catch Class:Reason:Stack ->
+        failed(Api, ["/invocation/", Id, "/error"], fault(Class, Reason, Stack))
+    end,
+    {_, _, _} = receive_answer(Api),
     serve(Api, Module, Function).
+
+answer(Api, Path, {stream, Fun}) ->
+    Fun(fun(Data) -> piece(Api, Path, iolist_to_binary(Data)) end),
+    open(Api, Path), % if nothing was sent
+    ok = gen_tcp:send(Api, "0\r\n\r\n");
+answer(Api, Path, Body) ->
+    send(Api, "POST", Path, iolist_to_binary(Body)).
+
+%% An error in the middle of a stream is told in trailers.
+failed(Api, Path, Fault) ->
+    case get(lambda_stream) of
+        closed -> send(Api, "POST", Path, Fault);
+        open ->
+            ok = gen_tcp:send(Api, [
+                "0\r\nLambda-Runtime-Function-Error-Type: Function.Error\r\n"
+                "Lambda-Runtime-Function-Error-Body: ", base64:encode(Fault), "\r\n\r\n"])
+    end.
+
+piece(_, _, <<>>) -> ok;
+piece(Api, Path, Data) ->
+    open(Api, Path),
+    Size = integer_to_list(byte_size(Data), 16),
+    ok = gen_tcp:send(Api, [Size, "\r\n", Data, "\r\n"]).
+
+open(Api, Path) ->
+    case put(lambda_stream, open) of
+        open -> ok;
+        closed ->
+            ok = gen_tcp:send(Api, [head("POST", Path),
+                "Content-Type: application/octet-stream\r\nTransfer-Encoding: chunked\r\n"
+                "Lambda-Runtime-Function-Response-Mode: streaming\r\n"
+                "Trailer: Lambda-Runtime-Function-Error-Type, Lambda-Runtime-Function-Error-Body"
+                "\r\n\r\n"])
+    end.
 
 %% One connection, kept. How long the next event takes is not ours to say: no time-outs.
 
@@ -44,11 +82,20 @@ connect(Host, Port) ->
     Socket.
 
 call(Socket, Method, Path, Body) ->
-    {Host, Port} = address(),
+    send(Socket, Method, Path, Body),
+    receive_answer(Socket).
+
+send(Socket, Method, Path, Body) ->
     ok = gen_tcp:send(Socket, [
-        Method, " /2018-06-01/runtime", Path, " HTTP/1.1\r\nHost: ", Host, ":",
-        integer_to_list(Port), "\r\nContent-Type: application/json\r\nContent-Length: ",
-        integer_to_list(byte_size(Body)), "\r\n\r\n", Body]),
+        head(Method, Path), "Content-Type: application/json\r\nContent-Length: ",
+        integer_to_list(byte_size(Body)), "\r\n\r\n", Body]).
+
+head(Method, Path) ->
+    {Host, Port} = address(),
+    [Method, " /2018-06-01/runtime", Path, " HTTP/1.1\r\nHost: ", Host, ":",
+     integer_to_list(Port), "\r\n"].
+
+receive_answer(Socket) ->
     ok = inet:setopts(Socket, [{packet, http}]),
     {ok, {http_response, _, Status, _}} = gen_tcp:recv(Socket, 0),
     Headers = headers(Socket, #{}),

@@ -1,12 +1,16 @@
-// A function in Go, with AWS's own client.
+// A function in Go, with AWS's own client. Handler function.handler answers as a whole,
+// function.streams bit by bit.
 package main
 
 import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"io"
 	"net/http"
 	"os"
+	"os/exec"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-lambda-go/lambda"
@@ -25,20 +29,54 @@ type answer struct {
 
 var count int // stays for the next event
 
-func handler(_ context.Context, event json.RawMessage) (answer, error) {
+func handler(_ context.Context, event json.RawMessage) (any, error) {
 	count++
-	var fields map[string]json.RawMessage
-	if json.Unmarshal(event, &fields) == nil {
-		switch {
-		case fields["fail"] != nil:
-			return answer{}, InvalidEvent{"asked to fail"}
-		case fields["sleep"] != nil:
-			time.Sleep(time.Minute)
-		case fields["exit"] != nil:
-			os.Exit(3)
-		}
+	asked := asks(event)
+	switch {
+	case asked["fail"] != nil:
+		return nil, InvalidEvent{"asked to fail"}
+	case asked["sleep"] != nil:
+		time.Sleep(time.Minute)
+	case asked["exit"] != nil:
+		os.Exit(3)
+	case asked["environment"] != nil:
+		return environment(), nil
+	case asked["layer"] != nil:
+		// Layers bring programs in /opt/bin, which is on the PATH.
+		said, err := exec.Command("who-in-the-layer").Output()
+		return string(said), err
 	}
 	return answer{count, os.Getenv("GREETING"), event}, nil
+}
+
+// streams answers bit by bit: what the client gets as a Reader it sends as it comes.
+func streams(_ context.Context, event json.RawMessage) (io.Reader, error) {
+	reader, writer := io.Pipe()
+	go func() {
+		io.WriteString(writer, "first,")
+		if asks(event)["fail"] != nil {
+			writer.CloseWithError(InvalidEvent{"asked to fail"})
+			return
+		}
+		io.WriteString(writer, "second")
+		writer.Close()
+	}()
+	return reader, nil
+}
+
+func asks(event json.RawMessage) map[string]json.RawMessage {
+	var fields map[string]json.RawMessage
+	_ = json.Unmarshal(event, &fields) // an event that is no object asks for nothing
+	return fields
+}
+
+func environment() map[string]string {
+	variables := map[string]string{}
+	for _, variable := range os.Environ() {
+		name, value, _ := strings.Cut(variable, "=")
+		variables[name] = value
+	}
+	return variables
 }
 
 // failInit reports why the function cannot start, which the client has no call for.
@@ -54,6 +92,9 @@ func failInit(kind, message string) {
 func main() {
 	if os.Getenv("FAIL_INIT") != "" {
 		failInit("ConfigurationError", "asked to fail at the start")
+	}
+	if strings.HasSuffix(os.Getenv("_HANDLER"), ".streams") {
+		lambda.Start(streams)
 	}
 	lambda.Start(handler)
 }

@@ -8,7 +8,7 @@ if (getenv('FAIL_INIT')) {
     throw new ConfigurationError('asked to fail at the start');
 }
 
-function handler(mixed $event, object $context): array
+function handler(mixed $event, object $context): mixed
 {
     static $count = 0;
     $count++;
@@ -21,5 +21,22 @@ function handler(mixed $event, object $context): array
     if (isset($event->exit)) {
         exit(3);
     }
+    if (isset($event->environment)) {
+        return getenv();
+    }
+    if (isset($event->layer)) {
+        require_once 'who.php'; // of a layer: bootstrap puts /opt/php on the include path
+        return who();
+    }
     return ['count' => $count, 'greeting' => getenv('GREETING') ?: '', 'event' => $event];
+}
+
+// A generator answers bit by bit.
+function streams(mixed $event, object $context): Generator
+{
+    yield 'first,';
+    if (isset($event->fail)) {
+        throw new InvalidEvent('asked to fail');
+    }
+    yield 'second';
 }

@@ -217,7 +217,7 @@ class RuntimeApi:
     # -- a response that is streamed ---------------------------------------------------------
 
     def _begin_stream(self, verb: str, request: HttpRequest, responder: Responder) -> None:
-        if verb == "error" or request.headers[_MODE_HEADER] != "streaming":
+        if verb == "error" or request.headers.get(_MODE_HEADER, "streaming") != "streaming":
             refuse(responder, 400, "InvalidFunctionResponseMode", "Invalid function response mode")
             return
         assert request.stream is not None
@@ -323,9 +323,15 @@ class _StreamedResponse:
         self._api.stream_broken()
 
 
-def is_streamed(_target: str, headers: dict[str, str]) -> bool:
-    """Is this a response that is not waited for until it is whole?"""
-    return _MODE_HEADER in headers
+def is_streamed(target: str, headers: dict[str, str]) -> bool:
+    """Is this a response that is not waited for until it is whole?
+
+    It says so, or it comes in chunks: AWS's client for Go streams without a word, and who invoked
+    decides what is made of it.
+    """
+    if _MODE_HEADER in headers:
+        return True
+    return "transfer-encoding" in headers and target.endswith("/response")
 
 
 def error_type_of(header: str, otherwise: str = "Function.Unknown") -> str:

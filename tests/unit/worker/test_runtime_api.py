@@ -4,6 +4,7 @@ import base64
 import json
 from collections.abc import Callable, Iterable
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,7 +12,7 @@ from hearth.base.http1 import HttpRequest
 from hearth.model import limits
 from hearth.model.ids import RequestId
 from hearth.model.invocations import ResponseSource
-from hearth.worker.runtime_api import Event, RuntimeApi, RuntimeState, event_headers
+from hearth.worker.runtime_api import Event, RuntimeApi, RuntimeState, event_headers, is_streamed
 
 NEXT = ("GET", "/2018-06-01/runtime/invocation/next")
 R1 = RequestId("r1")
@@ -209,6 +210,21 @@ def test_an_unknown_response_mode_is_refused() -> None:
     headers = {"lambda-runtime-function-response-mode": "telepathy"}
     answer = scene.post("invocation/r1/response", headers=headers)
     assert (answer.status, answer.error_type) == (400, "InvalidFunctionResponseMode")
+
+
+@pytest.mark.parametrize(
+    ("verb", "headers", "streamed"),
+    [
+        ("response", {"lambda-runtime-function-response-mode": "streaming"}, True),
+        ("response", {"transfer-encoding": "chunked"}, True),
+        ("response", {"content-length": "2"}, False),
+        ("error", {"transfer-encoding": "chunked"}, False),
+    ],
+)
+def test_a_response_in_chunks_is_a_stream_whether_it_says_so_or_not(
+    verb: str, headers: dict[str, str], streamed: bool
+) -> None:
+    assert is_streamed(f"/2018-06-01/runtime/invocation/r1/{verb}", headers) is streamed
 
 
 def test_the_newest_of_two_waiting_calls_gets_the_event() -> None:
