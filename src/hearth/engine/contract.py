@@ -78,9 +78,9 @@ class KeyValue(Protocol):
         ...
 
     def watch(self, prefix: str = "") -> AbstractAsyncContextManager[AsyncIterator[Change]]:
-        """All entries whose key begins with the tokens of `prefix` (`fn.123` or "" for all):
-        first what is there, then CaughtUp once, then every change in order of revision, without
-        a gap, until the context is left; reconnects by itself."""
+        """All entries below `prefix` ("" for all; `fn.1` means `fn.1.x`, neither `fn.1` nor
+        `fn.10`): first what is there, then CaughtUp once, then every change in order of revision,
+        without a gap, until the context is left; reconnects by itself."""
         ...
 
 

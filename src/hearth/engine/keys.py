@@ -41,4 +41,9 @@ def check_value(value: bytes) -> None:
 
 def matches(key: str, prefix: str) -> bool:
     """Does `key` begin with the tokens of `prefix`? `fn.1` matches `fn.1` and `fn.1.x` only."""
-    return not prefix or key == prefix or key.startswith(f"{prefix}.")
+    return key == prefix or is_below(key, prefix)
+
+
+def is_below(key: str, prefix: str) -> bool:
+    """Does `key` go on after the tokens of `prefix`? Below `fn.1` is `fn.1.x`, not `fn.1`."""
+    return not prefix or key.startswith(f"{prefix}.")

@@ -26,7 +26,7 @@ from hearth.engine.contract import (
     Queue,
     QueueKind,
 )
-from hearth.engine.keys import check_bucket, check_key, check_prefix, check_value, matches
+from hearth.engine.keys import check_bucket, check_key, check_prefix, check_value, is_below
 from hearth.engine.memory_queue import MemoryQueue
 
 
@@ -134,7 +134,7 @@ class MemoryKeyValue:
         for last in reversed(self._last.values()):
             if last.revision <= revision:
                 break
-            if matches(last.key, prefix):
+            if is_below(last.key, prefix):
                 newer.append(last)
         newer.reverse()
         return newer

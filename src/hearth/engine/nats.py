@@ -158,7 +158,7 @@ class NatsEngine:
             raise EngineUnavailable("the engine could not read") from error
 
     @asynccontextmanager
-    async def watch(self, stream: str, subjects: list[str]) -> AsyncIterator[Watch]:
+    async def watch(self, stream: str, subjects: str) -> AsyncIterator[Watch]:
         """An open watch. Raises EngineUnavailable if it cannot begin in time."""
         watch = Watch(self._connection, stream, subjects)
         self._watches.add(watch)
@@ -232,9 +232,8 @@ class NatsKeyValue:
     @asynccontextmanager
     async def watch(self, prefix: str = "") -> AsyncIterator[AsyncIterator[Change]]:
         check_prefix(prefix)
-        # "a.>" does not match "a" itself.
-        tokens = [prefix, f"{prefix}.>"] if prefix else [">"]
-        subjects = [f"{self._subjects}{some}" for some in tokens]
+        # One filter: for a consumer with two of them the server looks at message after message.
+        subjects = f"{self._subjects}{prefix}.>" if prefix else f"{self._subjects}>"
         async with self._engine.watch(self._stream, subjects) as changes:
             yield changes
 

@@ -16,7 +16,7 @@ from hearth.engine.contract import (
     Entry,
     KeyValue,
 )
-from hearth.engine.keys import matches
+from hearth.engine.keys import is_below, matches
 from hearth.engine.memory import MemoryEngine, Outage
 
 
@@ -116,6 +116,7 @@ def test_a_watch_that_lags_sees_the_last_state_only() -> None:
 )
 def test_a_prefix_is_whole_tokens(key: str, prefix: str, does: bool) -> None:
     assert matches(key, prefix) is does
+    assert is_below(key, prefix) is (does and key != prefix)
 
 
 # A naive model: what is there, and a list of all that happened.
@@ -156,7 +157,7 @@ class Model:
         return off + (0 if last is None else last.revision)
 
     def entries(self, prefix: str = "") -> list[Change]:
-        found = [e for e in self.last.values() if isinstance(e, Entry) and matches(e.key, prefix)]
+        found = [e for e in self.last.values() if isinstance(e, Entry) and is_below(e.key, prefix)]
         found.sort(key=lambda entry: entry.revision)
         return [*found]
 
