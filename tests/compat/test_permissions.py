@@ -159,6 +159,7 @@ def test_revisions_of_a_policy_can_be_swapped(ours: "LambdaClient", arn: str) ->
 
     add("s1", ours.get_function_configuration(FunctionName=arn)["RevisionId"])
     first = ours.get_policy(FunctionName=arn)["RevisionId"]
+    assert ours.get_function_configuration(FunctionName=arn)["RevisionId"] == first
     add("s2", first)
     with pytest.raises(botocore.exceptions.ClientError, match="PreconditionFailed"):
         add("s3", first)

@@ -48,7 +48,7 @@ def test_tags_are_set_listed_and_taken_away(client: "LambdaClient") -> None:
     client.untag_resource(Resource=arn, TagKeys=["team", "cost", "absent"])
     after = client.get_function(FunctionName=arn)
     assert after["Tags"] == {"stage": "y"}
-    assert after["Configuration"]["RevisionId"] == before["Configuration"]["RevisionId"]
+    assert after["Configuration"]["RevisionId"] != before["Configuration"]["RevisionId"]
     client.untag_resource(Resource=arn, TagKeys=["stage"])
     assert "Tags" not in client.get_function(FunctionName=arn)
     client.delete_function(FunctionName=arn)

@@ -63,7 +63,7 @@ class SettingsApi:
         clock = HandClock()
         self.plane = plane
         self.documents = Documents(kv, plane.replica, plane.jobs, new_id)
-        self.permissions = Permissions(self.documents)
+        self.permissions = Permissions(self.documents, plane.functions.revisions)
         plane.functions.aliases.forget = self.documents.delete_qualified
         self.layers = Layers(self.documents, plane.packages, clock, s3)
         access = LayerAccess(self.documents, self.layers)
@@ -87,7 +87,13 @@ class SettingsApi:
                 ),
                 *layers.operations(self.layers, access, location),
                 *aliases.operations(plane.functions),
-                *tags.operations(plane.functions, tagging, signing.tagged, mappings.tagged),
+                *tags.operations(
+                    plane.functions,
+                    tagging,
+                    signing.tagged,
+                    mappings.tagged,
+                    plane.functions.revisions.touch,
+                ),
                 *event_invoke.operations(plane.functions, events),
                 *event_sources.operations(mappings, self.progress),
                 *function_urls.operations(plane.functions, urls),

@@ -231,7 +231,13 @@ def operations(
         *account.operations(plane.functions, counter, shelves),
         *concurrency.operations(plane.functions, reserved),
         *provisioned.operations(plane.functions, kept),
-        *tags.operations(plane.functions, tagging, signing.tagged, mappings.tagged),
+        *tags.operations(
+            plane.functions,
+            tagging,
+            signing.tagged,
+            mappings.tagged,
+            plane.functions.revisions.touch,
+        ),
         *event_invoke.operations(
             plane.functions, EventInvokeConfigs(documents, clock, plane.functions.get, EVERYWHERE)
         ),
@@ -242,7 +248,7 @@ def operations(
         *runtime_management.operations(plane.functions),
         *recursion.operations(plane.functions, Recursions(documents)),
         *code_signing.operations(plane.functions, signing),
-        *permissions.operations(plane.functions, Permissions(documents)),
+        *permissions.operations(plane.functions, Permissions(documents, plane.functions.revisions)),
         *sts.OPERATIONS,
     )
 

@@ -223,7 +223,6 @@ The reasons are in `docs/decisions`.
 
 - There are no identities within an account. Its owner may do everything, unless a resource policy
   denies it.
-- `GetPolicy` shows a revision of the policy; AWS shows the function's, which a permission changes.
 - A policy with an element that could not be evaluated (NotAction, IpAddress, ForAnyValue, …) is
   refused by name. `PrincipalOrgID` is kept and matches nobody.
 - Any role is accepted: there is no IAM to ask.

@@ -47,20 +47,24 @@ def setting_operations(
     return (
         *layers.operations(parts.layers, _layer_access(parts), location),
         *tags.operations(
-            parts.functions, parts.tagging, signing.tagged, parts.sources.mappings.tagged
+            parts.functions,
+            parts.tagging,
+            signing.tagged,
+            parts.sources.mappings.tagged,
+            parts.functions.revisions.touch,
         ),
         *event_invoke.operations(parts.functions, events),
         *function_urls.operations(parts.functions, urls),
         *runtime_management.operations(parts.functions),
         *recursion.operations(parts.functions, Recursions(documents)),
         *code_signing.operations(parts.functions, signing),
-        *permissions.operations(parts.functions, Permissions(documents)),
+        *permissions.operations(parts.functions, _permissions(parts)),
     )
 
 
 def policies(parts: Parts) -> Permits:
     """What the control plane asks before it does anything to a function."""
-    permissions = Permissions(parts.documents)
+    permissions = _permissions(parts)
 
     def permits(caller: Caller, key: FunctionKey, qualifier: str | None, action: str) -> bool:
         latest = parts.replica.get(key)
@@ -69,6 +73,10 @@ def policies(parts: Parts) -> Permits:
         return permissions.permits(caller, latest, qualifier, action)
 
     return permits
+
+
+def _permissions(parts: Parts) -> Permissions:
+    return Permissions(parts.documents, parts.functions.revisions)
 
 
 def _layer_access(parts: Parts) -> LayerAccess:

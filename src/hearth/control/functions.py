@@ -34,6 +34,7 @@ from hearth.control.requests import (
     UpdateCode,
     UpdateConfiguration,
 )
+from hearth.control.revisions import Revisions
 from hearth.control.rules import check_open, shown
 from hearth.control.store import FunctionStore, already_exists, not_found, update_in_progress
 from hearth.control.validation import (
@@ -99,6 +100,7 @@ class Functions:
     """Who initialises what is published with SnapStart; without it, nobody does."""
     versions: Versions = field(init=False)
     aliases: Aliases = field(init=False)
+    revisions: Revisions = field(init=False)
     _store: FunctionStore = field(init=False)
     _preparation: Preparation = field(init=False)
     _deliveries: Deliveries = field(init=False)
@@ -110,6 +112,7 @@ class Functions:
             self._store, self.replica, self.clock, self.jobs, self.ids, self.forget
         )
         self.aliases = Aliases(self._store, self.replica, self.ids, self.forget)
+        self.revisions = Revisions(self._store, self.replica, self.ids)
         self._preparation = Preparation(
             self._store, self.replica, self.code_cache, self.jobs, self.ids, self.snapshots
         )

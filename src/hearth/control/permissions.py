@@ -7,8 +7,12 @@ him too. Organizations are not known here, so a statement for one never matches.
 
 Source: https://docs.aws.amazon.com/lambda/latest/dg/access-control-resource-based.html. Texts:
 recorded; the refused revision is AWS's as recorded for layers.
+
+A policy has no revision of its own: it shows that of its function, version or alias, which every
+change of it changes.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 from hearth.control.documents import Document, Documents, Kind
@@ -22,25 +26,29 @@ from hearth.control.policy_documents import (
     statement_of,
     with_statement,
 )
-from hearth.model.errors import PreconditionFailed, ResourceConflict, ResourceNotFound
+from hearth.control.revisions import Revisions
+from hearth.model.errors import ResourceConflict, ResourceNotFound
 from hearth.model.functions import FunctionVersion
 from hearth.model.ids import LATEST, Caller
 
 POLICIES: Final = Kind("policy", dict)
 INVOKE: Final = "lambda:InvokeFunction"
 COMPILED_MAX: Final = 4_096
-WRONG_REVISION: Final = (
-    "The Revision Id provided does not match the latest Revision Id. "
-    "Call the GetPolicy API to retrieve the latest Revision Id"
-)
 NO_POLICY: Final = "No policy is associated with the given resource."
 
 
 class Permissions:
-    def __init__(self, documents: Documents) -> None:
+    def __init__(self, documents: Documents, revisions: Revisions | None = None) -> None:
+        """Without `revisions` nothing can be changed or shown, only decided."""
         self._documents = documents
+        self._kept_revisions = revisions
         self._compiled: dict[str, tuple[Statement, ...]] = {}
         """By the revision of their policy."""
+
+    @property
+    def _revisions(self) -> Revisions:
+        assert self._kept_revisions is not None, "these permissions only decide"
+        return self._kept_revisions
 
     # --- decisions: no I/O
 
@@ -101,9 +109,9 @@ class Permissions:
         Raises InvalidParameterValue, ResourceConflict, PreconditionFailed, PolicyLengthExceeded.
         """
         statement = statement_of(permission, function.key.arn(qualifier))
+        self._revisions.check(function.key, qualifier, revision_id)
 
         def decide(before: Document[Policy] | None) -> Policy:
-            _check_revision(before, function, revision_id)
             policy = None if before is None else before.value
             if policy is not None and _index(policy, permission.statement_id) is not None:
                 raise ResourceConflict(
@@ -112,7 +120,7 @@ class Permissions:
                 )
             return with_statement(policy, statement)
 
-        await self._documents.change(POLICIES, function, decide, qualifier)
+        await self._change(function, qualifier, decide, revision_id)
         return rendered(statement)
 
     async def remove(
@@ -130,18 +138,20 @@ class Permissions:
             index = _index(before.value, statement_id)
             if index is None:
                 raise ResourceNotFound(f"Statement {statement_id} is not found in resource policy.")
-            _check_revision(before, function, revision_id)
             rest = [s for i, s in enumerate(before.value["Statement"]) if i != index]
             return before.value | {"Statement": rest} if rest else None
 
-        await self._documents.change(POLICIES, function, decide, _own(qualifier))
+        await self._change(function, qualifier, decide, revision_id)
 
     # --- whole policies
 
     def get(self, function: FunctionVersion, qualifier: str | None) -> tuple[str, str] | None:
-        """The policy's JSON and its revision, or None."""
+        """The policy's JSON and the revision of what it belongs to, or None."""
         document = self._documents.find(POLICIES, function, _own(qualifier))
-        return None if document is None else (rendered(document.value), document.revision_id)
+        if document is None:
+            return None
+        revision_id = self._revisions.of(function.key, qualifier)
+        return None if revision_id is None else (rendered(document.value), revision_id)
 
     async def put(
         self,
@@ -152,14 +162,8 @@ class Permissions:
     ) -> tuple[str, str]:
         """Replace whatever policy is there. Raises InvalidParameterValue, PreconditionFailed."""
         policy = read_policy(text, function.key.arn(qualifier))
-
-        def decide(before: Document[Policy] | None) -> Policy:
-            _check_revision(before, function, revision_id)
-            return policy
-
-        document = await self._documents.change(POLICIES, function, decide, qualifier)
-        assert document is not None, "decide always answers a value"
-        return rendered(document.value), document.revision_id
+        new = await self._change(function, qualifier, lambda _before: policy, revision_id)
+        return rendered(policy), new
 
     async def delete(
         self, function: FunctionVersion, qualifier: str | None, revision_id: str | None
@@ -169,9 +173,26 @@ class Permissions:
         def decide(before: Document[Policy] | None) -> None:
             if before is None:
                 raise ResourceNotFound(NO_POLICY)
-            _check_revision(before, function, revision_id)
 
-        await self._documents.change(POLICIES, function, decide, _own(qualifier))
+        await self._change(function, qualifier, decide, revision_id)
+
+    async def _change(
+        self,
+        function: FunctionVersion,
+        qualifier: str | None,
+        decide: Callable[[Document[Policy] | None], Policy | None],
+        revision_id: str | None,
+    ) -> str:
+        """Returns the new revision of what the policy belongs to, which was at `revision_id`.
+
+        Whatever `decide` refuses is refused before anything is written. The revision is written
+        first: of two callers who know the same one, only the first gets to the policy.
+        """
+        own = _own(qualifier)
+        decide(self._documents.find(POLICIES, function, own))
+        new = await self._revisions.touch(function.key, own, revision_id)
+        await self._documents.change(POLICIES, function, decide, own)
+        return new
 
 
 def _own(qualifier: str | None) -> str | None:
@@ -184,12 +205,3 @@ def _index(policy: Policy, statement_id: str) -> int | None:
         if statement.get("Sid") == statement_id:
             return index
     return None
-
-
-def _check_revision(
-    before: Document[Policy] | None, function: FunctionVersion, revision_id: str | None
-) -> None:
-    """Before there is a policy, the revision that a caller can know is the function's."""
-    actual = function.revision_id if before is None else before.revision_id
-    if revision_id is not None and revision_id != actual:
-        raise PreconditionFailed(WRONG_REVISION)

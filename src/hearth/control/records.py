@@ -90,6 +90,7 @@ class _Record(msgspec.Struct, kw_only=True):
     update_reason_code: str | None = None
     last_modified: str
     revision_id: str
+    touch: tuple[str, str] | None = None
     instance_id: str
 
 
@@ -248,6 +249,7 @@ def _members(function: FunctionVersion) -> dict[str, Any]:
         "update_reason_code": function.update_reason_code,
         "last_modified": function.last_modified,
         "revision_id": function.revision_id,
+        "touch": function.touch,
         "instance_id": function.instance_id,
     }
 
@@ -285,6 +287,7 @@ def _version(record: _Record) -> FunctionVersion:
         update_reason_code=record.update_reason_code,
         last_modified=record.last_modified,
         revision_id=record.revision_id,
+        touch=record.touch,
         instance_id=record.instance_id,
     )
 

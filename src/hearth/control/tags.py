@@ -1,7 +1,7 @@
 """Which tags does a resource have? Those it was created with, until someone changes them.
 
 A function's first tags are in its own record. The first change moves them to a document, so that
-tagging never touches the configuration: its revision stays, and its sandboxes go on serving.
+tagging never changes the configuration, and its sandboxes go on serving.
 
 Source: https://docs.aws.amazon.com/lambda/latest/dg/configuration-tags.html
 """

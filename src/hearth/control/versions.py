@@ -261,4 +261,5 @@ def _what_counts(function: FunctionVersion) -> FunctionVersion:
         update_reason_code=None,
         last_modified="",
         revision_id="",
+        touch=None,
     )

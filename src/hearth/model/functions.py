@@ -93,6 +93,8 @@ class FunctionVersion:
     """As AWS prints it: `2026-11-23T15:04:05.000+0000`."""
     revision_id: str
     """Changes with every write; what callers compare and swap on."""
+    touch: tuple[str, str] | None = None
+    """The revision of the configuration, and what a touch made of it: see touched()."""
     instance_id: str
     """Made at create, kept for life: tells a function from an earlier one of the same name."""
     initialization: Initialization = Initialization.ON_DEMAND
@@ -112,6 +114,13 @@ class FunctionVersion:
         return self.key.arn(self.version)
 
     @property
+    def configuration_revision(self) -> str:
+        """`revision_id`, as it was before it was only touched."""
+        if self.touch is not None and self.touch[1] == self.revision_id:
+            return self.touch[0]
+        return self.revision_id
+
+    @property
     def has_snapshot(self) -> bool:
         """Whether its environments begin with what was initialised when it was published."""
         return self.snap_start and self.version != LATEST
@@ -124,6 +133,15 @@ class FunctionVersion:
         if self.initialization is not Initialization.ON_DEMAND:
             return max(limits.PROVISIONED_INIT_TIMEOUT_S_MIN, float(self.timeout_s))
         return limits.INIT_TIMEOUT_S
+
+
+def touched(function: FunctionVersion, revision_id: str) -> FunctionVersion:
+    """The same configuration under another revision, since its permissions or its tags are others.
+
+    Whatever changes the configuration gives a revision of its own, which ends the touch.
+    """
+    touch = (function.configuration_revision, revision_id)
+    return replace(function, touch=touch, revision_id=revision_id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,6 +241,6 @@ def configuration_id(function: FunctionVersion) -> ConfigurationId:
         function.key,
         function.instance_id,
         function.version,
-        function.revision_id,
+        function.configuration_revision,
         function.tenant,
     )

@@ -60,6 +60,7 @@ FUNCTION = FunctionVersion(
     update_reason_code="d",
     last_modified="2026-11-23T15:04:05.000+0000",
     revision_id="r1",
+    touch=("configured", "r1"),
     instance_id="i1",
 )
 # As the first version wrote it; never to be edited.

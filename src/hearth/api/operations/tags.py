@@ -13,18 +13,22 @@ from hearth.api.operations.addresses import check_reachable
 from hearth.api.operations.lookups import Functions
 from hearth.control.tags import Tagged, Tagging, tagged_function
 from hearth.model.errors import InvalidParameterValue, ResourceNotFound
+from hearth.model.functions import FunctionVersion
 from hearth.model.ids import AccountId, FunctionKey, FunctionName, Region
 
 FUNCTION: Final = "function"
 CODE_SIGNING_CONFIG: Final = "code-signing-config"
 EVENT_SOURCE_MAPPING: Final = "event-source-mapping"
-
+NO_TAGS: Final = "An error occurred and the request cannot be processed."
 
 FindSigningConfig = Callable[[AccountId, Region, str], Tagged]
 """By the configuration's ARN. Raises ResourceNotFound."""
 
 FindMapping = Callable[[AccountId, Region, str], Tagged]
 """By the event source mapping's UUID. Raises ResourceNotFound."""
+
+Touch = Callable[[FunctionKey, None], Awaitable[object]]
+"""Gives a function another RevisionId."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,7 @@ def operations(
     tagging: Tagging,
     find_signing_config: FindSigningConfig,
     find_mapping: FindMapping,
+    touch: Touch,
 ) -> tuple[Operation, ...]:
     async def resource(request: OperationRequest, action: str) -> Tagged:
         named = _Resource.parse(request.members["Resource"])
@@ -66,12 +71,17 @@ def operations(
         )
 
     async def tag(request: OperationRequest) -> OperationResponse:
-        await tagging.add(await resource(request, "TagResource"), request.members["Tags"])
+        tags = _some_tags(request)
+        tagged = await resource(request, "TagResource")
+        await tagging.add(tagged, tags)
+        await _revise(tagged, touch)
         return OperationResponse(status=204)
 
     async def untag(request: OperationRequest) -> OperationResponse:
         names = set(request.members["TagKeys"])
-        await tagging.remove(await resource(request, "UntagResource"), names)
+        tagged = await resource(request, "UntagResource")
+        await tagging.remove(tagged, names)
+        await _revise(tagged, touch)
         return OperationResponse(status=204)
 
     async def list_tags(request: OperationRequest) -> OperationResponse:
@@ -84,6 +94,19 @@ def operations(
         "ListTags": list_tags,
     }
     return tuple(Operation("lambda", name, handler) for name, handler in handlers.items())
+
+
+def _some_tags(request: OperationRequest) -> dict[str, str]:
+    tags: dict[str, str] = request.members["Tags"]
+    if not tags:
+        raise InvalidParameterValue(NO_TAGS)
+    return tags
+
+
+async def _revise(tagged: Tagged, touch: Touch) -> None:
+    """A function whose tags are others has another RevisionId, as in AWS."""
+    if isinstance(tagged.owner, FunctionVersion):
+        await touch(tagged.owner.key, None)
 
 
 async def _function(
