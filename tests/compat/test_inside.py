@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.compat
 
 LOOK = """
-import os, resource, socket, sys
+import json, os, resource, socket, sys, urllib.request
 def attempt(action):
     try:
         return action()
@@ -24,6 +24,12 @@ def write(path):
     with open(path + "/probe", "w") as file:
         file.write("x")
     return "written"
+def metadata(token):
+    api = os.environ["AWS_LAMBDA_METADATA_API"]
+    url = f"http://{api}/2026-01-15/metadata/execution-environment"
+    asked = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})
+    with urllib.request.urlopen(asked) as answer:
+        return json.load(answer)
 def connect(port):
     socket.create_connection(("127.0.0.1", port), timeout=2).close()
     return "connected"
@@ -41,6 +47,8 @@ def handler(event, context):
         "edge": attempt(lambda: connect(event["port"])),
         "files": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
         "path": sys.path[:3],
+        "zone": metadata(os.environ["AWS_LAMBDA_METADATA_TOKEN"]),
+        "no zone": attempt(lambda: metadata("x")),
         "modules": [name for name in ("pip", "hearth", "nats") if can_import(name)],
     }
 def can_import(name):
@@ -81,6 +89,7 @@ def test_a_function_sees_lambdas_environment_and_nothing_else(
         "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
         "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
         "AWS_LAMBDA_LOG_GROUP_NAME": "/aws/lambda/look",
+        "AWS_LAMBDA_METADATA_API": "169.254.100.1:9001",
         "AWS_LAMBDA_RUNTIME_API": "169.254.100.1:9001",
         "AWS_REGION": "us-east-1",
         "AWS_DEFAULT_REGION": "us-east-1",
@@ -95,6 +104,7 @@ def test_a_function_sees_lambdas_environment_and_nothing_else(
     assert env.keys() == {
         "AWS_ACCESS_KEY_ID",
         "AWS_LAMBDA_LOG_STREAM_NAME",
+        "AWS_LAMBDA_METADATA_TOKEN",
         "AWS_SECRET_ACCESS_KEY",
         "AWS_SESSION_TOKEN",
         "AWS_XRAY_CONTEXT_MISSING",
@@ -107,6 +117,8 @@ def test_a_function_sees_lambdas_environment_and_nothing_else(
         "_AWS_XRAY_DAEMON_PORT",
         "_X_AMZN_TRACE_ID",
     }
+    assert seen["zone"] == {"AvailabilityZoneID": "use1-az1"}
+    assert seen["no zone"] == "HTTPError"
     assert seen["uid"] not in {0, os.getuid()} or os.getuid() != 0
     assert seen["uid"] == 993
     assert seen["cwd"] == "/var/task"

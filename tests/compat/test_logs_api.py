@@ -1,5 +1,6 @@
 """CloudWatch Logs with boto3 and the AWS CLI, on the logs of real functions and on others."""
 
+import base64
 import json
 import time
 import uuid
@@ -105,6 +106,36 @@ def test_what_a_function_printed_is_read_filtered_and_paged(platform: Platform, 
     (listed,) = logs.describe_log_groups(logGroupNamePrefix=group)["logGroups"]
     assert listed["storedBytes"] > 0
     assert listed["arn"] == f"{listed['logGroupArn']}:*"
+
+
+def test_messages_are_as_they_were_written(platform: Platform, logs: Any) -> None:
+    client = platform.client()
+    code = """
+import logging, sys
+def handler(event, context):
+    print("one")
+    logging.warning("two\\nlines")
+    print("three")
+    print("four", file=sys.stderr)
+    sys.stdout.write("no end")
+    raise ValueError("five")
+"""
+    create(client, "written", code)
+    answer = client.invoke(FunctionName="written", LogType="Tail")
+    request = answer["ResponseMetadata"]["RequestId"]
+    events = logs.filter_log_events(logGroupName="/aws/lambda/written")["events"]
+    start, one, two, three, four, no_end, five, end, report = [e["message"] for e in events[1:]]
+    assert events[0]["message"].startswith("INIT_START ")
+    assert start == f"START RequestId: {request} Version: $LATEST\n"
+    assert (one, three, four, no_end) == ("one\n", "three\n", "four\n", "no end")
+    assert two.startswith("[WARNING]\t")
+    assert two.endswith("two\nlines\n")
+    assert five.startswith("[ERROR] ValueError: five\nTraceback (most recent call last):\n")
+    assert five.endswith('raise ValueError("five")')
+    assert end == f"END RequestId: {request}\n"
+    assert report.endswith(" ms\t\n")
+    tail = "".join((start, one, two, three, four, no_end, five, end, report))
+    assert base64.b64decode(answer["LogResult"]).decode() == tail
 
 
 def test_groups_and_streams_are_made_described_and_deleted(logs: Any, group: str) -> None:

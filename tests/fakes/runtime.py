@@ -232,7 +232,7 @@ class FakeProgram:
         return event
 
     def say(self, *lines: bytes) -> None:
-        self._events.program_wrote(list(lines))
+        self._events.program_wrote([line + b"\n" for line in lines])
 
     def say_to_telemetry(self, *lines: bytes) -> None:
         self.telemetry.lines("function", lines)

@@ -6,8 +6,8 @@ A request that is no JSON is told why, with line and column, in the words that A
     'true' or 'false')
      at [Source: REDACTED (`StreamReadFeature.INCLUDE_SOURCE_IN_LOCATION` disabled); line: 1, …]
 
-Runs only after a fast check has failed. Texts are recorded from AWS where a comment in `_Scanner`
-does not say otherwise; columns are Jackson's: one past what was read, counted in bytes.
+Runs only after a fast check has failed. Columns are Jackson's: one past what was read, counted in
+bytes. Its texts: com.fasterxml.jackson.core.json.UTF8StreamJsonParser and its base classes.
 """
 
 import re
@@ -22,10 +22,22 @@ _SPACE: Final = b" \t\r\n"
 _DIGITS: Final = b"0123456789"
 _WORD = re.compile(rb"[A-Za-z0-9_$]+")
 _PLAIN = re.compile(rb'[^"\\\x00-\x1f\x80-\xff]*')
-_ESCAPE = re.compile(rb'\\(?:["\\/bfnrt]|u[0-9A-Fa-f]{4})')
+_ESCAPED: Final = b'"\\/bfnrt'
+_HEX: Final = b"0123456789abcdefABCDEF"
 _NUMBER = re.compile(rb"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _VALUE: Final = "JSON String, Number, Array, Object or token 'null', 'true' or 'false'"
-_LITERALS: Final = (b"true", b"false", b"null")
+_LITERALS: Final = {b"true": "VALUE_TRUE", b"false": "VALUE_FALSE", b"null": "VALUE_NULL"}
+_NOT_STANDARD: Final = (b"NaN", b"Infinity")
+_TYPES: Final = {b"}": "Object", b"]": "Array", b"": "root"}
+_ROOT: Final = f"[Source: {SOURCE}; line: 1, column: 0]"
+_COMMENT: Final = (
+    "maybe a (non-standard) comment? (not recognized as one since Feature 'ALLOW_COMMENTS' not "
+    "enabled for parser)"
+)
+_PLUS: Final = (
+    "JSON spec does not allow numbers to have plus signs: enable "
+    "`JsonReadFeature.ALLOW_LEADING_PLUS_SIGN_FOR_NUMBERS` to allow"
+)
 
 
 def describe(text: bytes) -> str | None:
@@ -33,15 +45,21 @@ def describe(text: bytes) -> str | None:
     try:
         _Scanner(text).document()
     except _Malformed as error:
-        before = text[: error.position]
-        line = before.count(b"\n") + 1
-        column = error.position - (before.rfind(b"\n") + 1) + 1
-        return f"{error}\n at [Source: {SOURCE}; line: {line}, column: {column}]"
+        if error.position is None:
+            return str(error)
+        return f"{error}\n at {_place(text, error.position)}"
     return None
 
 
+def _place(text: bytes, position: int) -> str:
+    before = text[:position]
+    line = before.count(b"\n") + 1
+    column = position - (before.rfind(b"\n") + 1) + 1
+    return f"[Source: {SOURCE}; line: {line}, column: {column}]"
+
+
 class _Malformed(Exception):
-    def __init__(self, message: str, position: int) -> None:
+    def __init__(self, message: str, position: int | None) -> None:
         super().__init__(message)
         self.position = position
 
@@ -52,91 +70,148 @@ class _Scanner:
     def __init__(self, text: bytes) -> None:
         self._text = text
         self._at = 0
-        self._open: list[bytes] = []
+        self._open: list[tuple[bytes, int]] = []
+        """What closes each container, and where it began."""
 
     def document(self) -> None:
+        self._skip_space("")
+        self._refuse_a_close()
         self._value()
         while self._open:
             self._after_value()
-        self._skip_space()
+        self._skip_space(None)
         if self._at < len(self._text):
-            if self._text[self._at : self._at + 1] in b'{["-0123456789tfn':
-                # Jackson reads one value; what follows is refused when it is asked for more.
-                raise _Malformed("Trailing token found after value", self._at + 1)
-            raise self._unexpected("Expected space separating root-level values")
+            self._refuse_a_close()
+            kind = self._value()
+            raise _Malformed(
+                f"Trailing token (of type {kind}) found after value (bound as "
+                "`com.fasterxml.jackson.databind.JsonNode`): not allowed as per "
+                "`DeserializationFeature.FAIL_ON_TRAILING_TOKENS`",
+                self._at,
+            )
 
-    def _value(self) -> None:
-        """One scalar, or the opening of a container together with its first value."""
+    @property
+    def _closing(self) -> bytes:
+        """What closes the innermost container; nothing at the root."""
+        return self._open[-1][0] if self._open else b""
+
+    @property
+    def _type(self) -> str:
+        return _TYPES[self._closing]
+
+    @property
+    def _unclosed(self) -> str:
+        """The end of the text inside a container, after a value or before the first."""
+        if not self._open:
+            return ""
+        closing, start = self._open[-1]
+        place = _place(self._text, start)
+        return f": expected close marker for {_TYPES[closing]} (start marker at {place})"
+
+    @property
+    def _between(self) -> str:
+        """The end of the text where an entry has begun, or must."""
+        return f" within/between {self._type} entries"
+
+    def _value(self) -> str:
+        """One scalar, or the opening of a container together with its first value. Returns
+        Jackson's name of what it began with."""
+        kind = ""
         while True:
-            self._skip_space()
             start = self._peek()
+            if start not in b"{[":
+                scalar = self._scalar(start)
+                return kind or scalar
+            kind = kind or ("START_OBJECT" if start == b"{" else "START_ARRAY")
+            self._enter(b"}" if start == b"{" else b"]")
+            self._skip_space(self._unclosed)
+            if self._peek() == self._closing:
+                self._leave()
+                return kind
+            self._refuse_a_close()
             if start == b"{":
-                self._enter(b"}")
-                if self._skip_space_and_take(b"}"):
-                    self._open.pop()
-                    return
                 self._name()
-            elif start == b"[":
-                self._enter(b"]")
-                if self._skip_space_and_take(b"]"):
-                    self._open.pop()
-                    return
-            else:
-                self._scalar(start)
-                return
 
     def _after_value(self) -> None:
         """A comma and the next value, or the end of the innermost container."""
-        self._skip_space()
-        closing = self._open[-1]
+        self._skip_space(self._unclosed)
+        if self._peek() == self._closing:
+            self._leave()
+            return
+        self._refuse_a_close()
+        if self._peek() != b",":
+            raise self._unexpected(f"was expecting comma to separate {self._type} entries")
+        self._at += 1
+        self._skip_space(self._between)
+        if self._closing == b"}":
+            self._name()
+        self._value()
+
+    def _refuse_a_close(self) -> None:
         found = self._peek()
-        if found == closing:
-            self._open.pop()
-            self._at += 1
-        elif found == b",":
-            self._at += 1
-            if closing == b"}":
-                self._skip_space()
-                self._name()
-            self._value()
-        else:
-            kind = "Object entries" if closing == b"}" else "Array entries"
-            raise self._unexpected(f"was expecting comma to separate {kind}")
+        if found not in b"}]":
+            return
+        place = _place(self._text, self._open[-1][1]) if self._open else _ROOT
+        raise _Malformed(
+            f"Unexpected close marker '{found.decode()}': expected "
+            f"'{']' if found == b'}' else '}'}' (for {self._type} starting at {place})",
+            self._at + 1,
+        )
 
     def _enter(self, closing: bytes) -> None:
         if len(self._open) == DEPTH_MAX:
             raise _Malformed(
                 f"Document nesting depth ({DEPTH_MAX + 1}) exceeds the maximum allowed "
                 f"({DEPTH_MAX}, from `StreamReadConstraints.getMaxNestingDepth()`)",
-                self._at + 1,
+                None,
             )
-        self._open.append(closing)
+        self._open.append((closing, self._at))
+        self._at += 1
+
+    def _leave(self) -> None:
+        self._open.pop()
         self._at += 1
 
     def _name(self) -> None:
         if self._peek() != b'"':
             raise self._unexpected("was expecting double-quote to start field name")
-        self._string()
-        self._skip_space()
+        self._string("name", ": was expecting closing '\"' for name")
+        self._skip_space(self._between)
         if self._peek() != b":":
             raise self._unexpected("was expecting a colon to separate field name and value")
         self._at += 1
+        self._skip_space(self._between)
 
-    def _scalar(self, start: bytes) -> None:
+    def _scalar(self, start: bytes) -> str:
         if start == b'"':
-            self._string()
-        elif start == b"-" or start in _DIGITS:
-            self._number()
-        elif _is_word(start.decode("latin-1")):
-            self._literal()
-        else:
-            raise self._unexpected(f"expected a valid value ({_VALUE})")
+            self._string("string value", " in VALUE_STRING")
+            return "VALUE_STRING"
+        if start == b"-" or start in _DIGITS:
+            return self._number()
+        if _is_word(start.decode("latin-1")):
+            return self._literal()
+        if start == b"+":
+            self._at += 1
+            self._peek(" in VALUE_NUMBER_INT")
+            raise _Malformed(
+                f"Unexpected character {_shown(b'+', True)} in numeric value: {_PLUS}", self._at + 1
+            )
+        if start in b",}" or (start == b"]" and self._closing == b"]"):
+            raise self._unexpected("expected a value")
+        raise self._unexpected(f"expected a valid value ({_VALUE})")
 
-    def _literal(self) -> None:
+    def _literal(self) -> str:
         found = _WORD.match(self._text, self._at)
-        if found is not None and found[0] in _LITERALS:
-            self._at = found.end()
-            return
+        word = b"" if found is None else found[0]
+        if word in _LITERALS:
+            self._at += len(word)
+            return _LITERALS[word]
+        if word in _NOT_STANDARD:
+            raise _Malformed(
+                f"Non-standard token '{word.decode()}': enable "
+                "`JsonReadFeature.ALLOW_NON_NUMERIC_NUMBERS` to allow",
+                self._at + len(word),
+            )
         token = self._peek().decode("latin-1")  # Jackson takes the first byte for a character
         self._at += 1
         while self._at < len(self._text):
@@ -149,30 +224,36 @@ class _Scanner:
                 break
         raise _Malformed(f"Unrecognized token '{token}': was expecting ({_VALUE})", self._at)
 
-    def _number(self) -> None:
+    def _number(self) -> str:
         found = _NUMBER.match(self._text, self._at)
         if found is None:
             self._at += 1
-            raise self._unexpected(
-                "expected digit (0-9) to follow minus sign, for valid numeric value",
-                where=" in numeric value",
+            raise self._not_a_number(
+                "expected digit (0-9) to follow minus sign, for valid numeric value"
             )
         self._at = found.end()
         after = self._text[self._at : self._at + 1]
         if found[0] in (b"0", b"-0") and after.isdigit():
             raise _Malformed("Invalid numeric value: Leading zeroes not allowed", self._at + 1)
-        if after in (b".", b"e", b"E"):
-            what = "Decimal point" if after == b"." else "Exponent indicator"
+        if after == b".":
+            if self._at + 1 < len(self._text):
+                self._at += 1
+            raise self._not_a_number("Decimal point not followed by a digit")
+        if after in (b"e", b"E"):
             self._at += 1
-            raise self._unexpected(f"{what} not followed by a digit", where=" in numeric value")
+            raise self._not_a_number("Exponent indicator not followed by a digit")
+        if not self._open and after and after not in _SPACE:
+            raise self._unexpected("Expected space separating root-level values")
+        is_whole = found[0].lstrip(b"-").isdigit()
+        return "VALUE_NUMBER_INT" if is_whole else "VALUE_NUMBER_FLOAT"
 
-    def _string(self) -> None:
+    def _string(self, kind: str, eof: str) -> None:
         self._at += 1
         while True:
             found = _PLAIN.match(self._text, self._at)
             assert found is not None
             self._at = found.end()
-            stop = self._peek(" in VALUE_STRING")
+            stop = self._peek(eof)
             if stop == b'"':
                 self._at += 1
                 return
@@ -180,20 +261,26 @@ class _Scanner:
                 self._escape()
             elif stop < b" ":
                 raise _Malformed(
-                    f"Illegal unquoted character ((CTRL-CHAR, code {stop[0]})): has to be escaped "
-                    "using backslash to be included in string value",
+                    f"Illegal unquoted character {_shown(stop, True)}: has to be escaped "
+                    f"using backslash to be included in {kind}",
                     self._at + 1,
                 )
             else:
                 self._character()
 
     def _escape(self) -> None:
-        found = _ESCAPE.match(self._text, self._at)
-        if found is None:
+        self._at += 1
+        code = self._peek(" in character escape sequence")
+        if code in _ESCAPED:
             self._at += 1
-            code = self._peek(" in character escape sequence")
+        elif code != b"u":
             raise _Malformed(f"Unrecognized character escape {_shown(code)}", self._at + 1)
-        self._at = found.end()
+        else:
+            for _ in range(4):
+                self._at += 1
+                if self._peek(" in character escape sequence") not in _HEX:
+                    raise self._unexpected("expected a hex-digit for character escape sequence")
+            self._at += 1
 
     def _character(self) -> str:
         """The next character, of one to four bytes. Raises _Malformed if it is no UTF-8."""
@@ -212,37 +299,54 @@ class _Scanner:
         self._at += length
         return character
 
-    def _skip_space(self) -> None:
-        while self._at < len(self._text) and self._text[self._at] in _SPACE:
-            self._at += 1
+    def _skip_space(self, eof: str | None) -> None:
+        """To the next token. `eof` is what is wrong if there is none; None: nothing."""
+        while self._at < len(self._text):
+            found = self._text[self._at : self._at + 1]
+            if found in _SPACE:
+                self._at += 1
+            elif found < b" ":
+                raise _Malformed(
+                    f"Illegal character {_shown(found, True)}: only regular white space "
+                    "(\\r, \\n, \\t) is allowed between tokens",
+                    self._at + 1,
+                )
+            elif found == b"/":
+                raise self._unexpected(_COMMENT)
+            else:
+                return
+        if eof is not None:
+            self._peek(eof)
 
-    def _skip_space_and_take(self, wanted: bytes) -> bool:
-        self._skip_space()
-        found = self._text[self._at : self._at + 1] == wanted
-        self._at += found
-        return found
-
-    def _peek(self, where: str = "") -> bytes:
+    def _peek(self, eof: str = "") -> bytes:
         """The next byte. Raises _Malformed at the end of the text."""
         if self._at < len(self._text):
             return self._text[self._at : self._at + 1]
-        if self._open or where:
-            raise _Malformed(f"Unexpected end-of-input{where}", self._at)
+        if self._open or eof:
+            raise _Malformed(f"Unexpected end-of-input{eof}", self._at)
         raise _Malformed("No content to map due to end-of-input", self._at)
 
-    def _unexpected(self, expectation: str, where: str = "") -> _Malformed:
+    def _unexpected(self, expectation: str) -> _Malformed:
         """A character that cannot stand here."""
-        found = self._peek(where)
+        found = self._peek()
         return _Malformed(
-            f"Unexpected character ({_shown(found)}){where}: {expectation}", self._at + 1
+            f"Unexpected character {_shown(found, True)}: {expectation}", self._at + 1
+        )
+
+    def _not_a_number(self, expectation: str) -> _Malformed:
+        found = self._peek(" in numeric value")
+        return _Malformed(
+            f"Unexpected character {_shown(found, True)} in numeric value: {expectation}",
+            self._at + 1,
         )
 
 
-def _shown(found: bytes) -> str:
+def _shown(found: bytes, in_brackets: bool = False) -> str:
     code = found[0]
+    shown = f"'{chr(code)}' (code {code})"
     if code < 0x20 or 0x7F <= code < 0xA0:
-        return f"(CTRL-CHAR, code {code})"
-    return f"'{chr(code)}' (code {code})"
+        shown = f"(CTRL-CHAR, code {code})"
+    return f"({shown})" if in_brackets else shown
 
 
 def _is_word(character: str) -> bool:

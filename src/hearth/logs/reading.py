@@ -75,7 +75,7 @@ class _Line:
 
     def matches(self, matches: Matches | None) -> bool:
         return matches is None or matches(
-            self.frame.lines[self.place.line].decode(errors="replace")
+            self.frame.lines[self.place.line].removesuffix(b"\n").decode(errors="replace")
         )
 
     def event(self) -> LogEvent:

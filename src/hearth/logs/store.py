@@ -76,8 +76,8 @@ class LogStore:
     def append(self, group: LogGroup, stream: str, at_ms: int, lines: Sequence[bytes]) -> None:
         """Take lines that one stream wrote at one moment (milliseconds since the epoch).
 
-        Never waits, never fails; lines come without the newline that ended them. What comes
-        after close() is not kept.
+        Never waits, never fails; lines are kept as they are, with a newline at their
+        end or without. What comes after close() is not kept.
         """
         if self._closed or not lines:
             return

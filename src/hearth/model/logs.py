@@ -47,7 +47,7 @@ class LogGroup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogEvent:
-    """One line of a log, as it came: any bytes but the newline that ended it."""
+    """One event of a log, as it came: any bytes; a line that ended has its newline."""
 
     event_id: EventId
     stream: str

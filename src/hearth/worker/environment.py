@@ -66,6 +66,7 @@ class ExecutionEnvironment:
         self.function = function
         self.invokes = 0
         self.lifecycle = Lifecycle(sandbox.id, clock.monotonic_s())
+        lines = lines_of(function, clock, launch.log_stream)
         self._core = core = Core(
             sandbox=sandbox,
             function=function,
@@ -75,8 +76,8 @@ class ExecutionEnvironment:
             new_program=new_program,
             events=self,
             lifecycle=self.lifecycle,
-            journal=Journal(sink, clock),
-            lines=lines_of(function, clock),
+            journal=Journal(sink, clock, lines.line_end),
+            lines=lines,
             durable=durable,
             marks=self.marks,
         )
@@ -230,7 +231,7 @@ class ExecutionEnvironment:
         self._streams.broke()
 
     def telemetry_subscribed(self, api: str, name: str, types: Sequence[str]) -> None:
-        self._core.journal.note(self._core.lines.subscribed(api, name, types))
+        self._core.journal.write(self._core.run, self._core.lines.subscribed(api, name, types))
 
     def program_wrote(self, lines: list[bytes]) -> None:
         self._core.journal.take(self._core.lines.admitted(lines), self._core.run)

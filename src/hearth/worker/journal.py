@@ -19,11 +19,17 @@ class LogSink(Protocol):
 
 class Journal:
     """Collects lines and hands them on in portions, each line with the moment at which it came.
-    `run` is the invoke that they belong to."""
+    `run` is the invoke that they belong to.
 
-    __slots__ = ("_clock", "_early", "_is_early", "_portions", "_sink")
+    The platform's own lines end with `line_end`: AWS has a newline in text, and none in JSON. The
+    function's are as it wrote them, so that an unfinished one stands before END without a newline,
+    as it does in AWS's tails.
+    """
 
-    def __init__(self, sink: LogSink, clock: Clock) -> None:
+    __slots__ = ("_clock", "_early", "_is_early", "_line_end", "_portions", "_sink")
+
+    def __init__(self, sink: LogSink, clock: Clock, line_end: str = "\n") -> None:
+        self._line_end = line_end
         self._sink = sink
         self._clock = clock
         self._portions: list[tuple[int, list[bytes]]] = []
@@ -33,15 +39,24 @@ class Journal:
     def note(self, line: str) -> None:
         """A line that is never part of a tail; "" is none."""
         if line:
-            self._add([line.encode()])
+            self._add([f"{line}{self._line_end}".encode()])
 
-    def write(self, line: str, run: Run | None) -> None:
-        if line:
-            self.take([line.encode()], run)
+    def write(self, run: Run | None, *lines: str) -> None:
+        """Lines of the platform's; "" is none."""
+        ended = [f"{line}{self._line_end}".encode() for line in lines if line]
+        if not ended:
+            return
+        self._add(ended)
+        if run is None or run.invocation.log_tail:
+            self._add_to_tail(ended if self._line_end else [line + b"\n" for line in ended], run)
 
     def take(self, lines: list[bytes], run: Run | None) -> None:
+        """Lines of the function's, with what ends them."""
         if lines:
             self._add(lines)
+        self._add_to_tail(lines, run)
+
+    def _add_to_tail(self, lines: list[bytes], run: Run | None) -> None:
         if run is None:
             if self._is_early:
                 _add(self._early, lines)
@@ -53,6 +68,7 @@ class Journal:
         self._is_early = False
         if run.invocation.log_tail:
             run.tail[:0] = self._early
+            _cut(run.tail)
         self._early.clear()
 
     def flush(self) -> None:
@@ -72,7 +88,11 @@ class Journal:
 
 def _add(tail: bytearray, lines: list[bytes]) -> None:
     for line in lines:
-        tail += line + b"\n"
+        tail += line
+    _cut(tail)
+
+
+def _cut(tail: bytearray) -> None:
     excess = len(tail) - _TAIL_BYTES_MAX
     if excess > 0:
         del tail[:excess]

@@ -1,6 +1,7 @@
 """Where do a function's lines go? From its pipes to the log store, and into the invoke's tail.
 
-`LineSplitter` is pure: bytes in, lines out. `Output` reads the two pipes of one running program
+`LineSplitter` is pure: bytes in, lines out, each with the line end that it came with, as CloudWatch
+has them. `Output` reads the two pipes of one running program
 whenever they are readable, without ever blocking and without letting a chatty function starve the
 loop: one bounded read per turn.
 """
@@ -25,24 +26,33 @@ DRAIN_BYTES_MAX: Final = 8 * 1024 * 1024
 
 
 class LineSplitter:
-    """Cuts a stream of bytes into lines, without their line ends."""
+    """Cuts a stream of bytes into lines, with their line ends."""
 
     __slots__ = ("_rest",)
 
     def __init__(self) -> None:
         self._rest = b""
 
+    @property
+    def is_inside(self) -> bool:
+        """A line has begun and not ended."""
+        return bool(self._rest)
+
     def feed(self, data: bytes) -> list[bytes]:
         lines = (self._rest + data).split(b"\n")
         rest = lines.pop()
+        lines = [line + b"\n" for line in lines]
         while len(rest) > LINE_BYTES_MAX:
             lines.append(rest[:LINE_BYTES_MAX])
             rest = rest[LINE_BYTES_MAX:]
         self._rest = rest
         return [piece for line in lines for piece in _pieces(line)]
 
+    def flush_line(self) -> list[bytes]:
+        return self.flush()
+
     def flush(self) -> list[bytes]:
-        """The last line, if the stream ended without a line end."""
+        """The last line, if it has no line end yet."""
         rest, self._rest = self._rest, b""
         return [rest] if rest else []
 
@@ -70,6 +80,11 @@ class RecordSplitter:
         self._frame = b""
         """The beginning of what may be a frame."""
 
+    @property
+    def is_inside(self) -> bool:
+        """A line has begun and not ended; a frame will."""
+        return self._lines.is_inside
+
     def feed(self, data: bytes) -> list[bytes]:
         if not self._frame and _MAGIC[:1] not in data:
             return self._lines.feed(data)
@@ -96,6 +111,9 @@ class RecordSplitter:
             records += _pieces(rest[_head_bytes(rest) : end])
             rest = rest[end:]
         return records
+
+    def flush_line(self) -> list[bytes]:
+        return self._lines.flush()
 
     def flush(self) -> list[bytes]:
         """What is left if the stream ended in the middle."""
@@ -146,12 +164,16 @@ class Output:
             self._poll.register(descriptor, select.POLLIN)
 
     def drain(self) -> None:
-        """Take in all that has been written so far. After each invoke, and most print nothing: one
-        look at both costs less than a read of each that fails."""
+        """Take in all that has been written so far; a line without an end is one by now. After
+        each invoke, and most print nothing: one look at both costs less than a read of each that
+        fails."""
         for descriptor, _ in self._poll.poll(0):
             taken = 0
             while taken < DRAIN_BYTES_MAX and (got := self._read(descriptor)):
                 taken += got
+        for splitter in self._open.values():
+            if splitter.is_inside:
+                self._on_lines(splitter.flush_line())
 
     def close(self) -> None:
         """Take in what is left, give the last unfinished lines out and close."""

@@ -20,6 +20,7 @@ from hearth.base.log import Log
 from hearth.model import limits
 from hearth.model.functions import FunctionVersion
 from hearth.model.log_settings import LogFormat
+from hearth.worker import metadata_api
 from hearth.worker.extension_api import EXTENSION_ROOT, ExtensionApi, shutdown_event
 from hearth.worker.extension_states import Step
 from hearth.worker.inside_errors import refuse_path
@@ -36,6 +37,7 @@ from hearth.worker.sandboxes.contract import Exit, ExitKind, Program, Sandbox, S
 from hearth.worker.segment_listener import SegmentListener
 from hearth.worker.supervision import RUNTIME, ExtensionProgram, Supervision
 from hearth.worker.telemetry.hub import Telemetry
+from hearth.worker.variables import METADATA_KEY
 
 log = Log("program")
 
@@ -72,6 +74,7 @@ class Launch:
     refusal: Failure | None = None
     """The function's own fault, told at invoke: no bootstrap, not executable, ..."""
     init_line: str = ""
+    log_stream: str = ""
     extensions: tuple[ExtensionProgram, ...] = ()
     segments: Callable[[bytes], None] | None = None
     """Who takes what the program tells the X-Ray daemon; None: there is none."""
@@ -144,6 +147,7 @@ class RunningProgram:
         self._runtime: Program | None = None
         """Still to be started, when all external extensions have registered."""
         self._entry_points: dict[str, str] = {}
+        self._metadata_token = ""
         self._is_ending = False
         self._change: asyncio.Future[None] | None = None
 
@@ -152,6 +156,7 @@ class RunningProgram:
         program = launch.program
         assert program is not None
         self._entry_points[RUNTIME] = program.argv[0]
+        self._metadata_token = program.environment.get(METADATA_KEY, "")
         if launch.extensions:
             program = self._supervised(program, launch.extensions)
         channels = await self._sandbox.start(program)
@@ -316,6 +321,9 @@ class RunningProgram:
         around = self._around
         if request.target.startswith(EXTENSION_ROOT):
             self.extensions.handle(request, responder)
+        elif request.target.startswith(metadata_api.METADATA_ROOT):
+            region = around.function.key.region
+            metadata_api.handle(request, responder, self._metadata_token, region)
         elif request.target.startswith(DURABLE_ROOT) and around.function.durable is not None:
             if around.durable is None:
                 refuse_path(responder)

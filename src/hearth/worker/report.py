@@ -138,7 +138,7 @@ def init_start_line(runtime: str, runtime_version: str, runtime_arn: str) -> str
 
 
 def extension_line(name: str, state: str, events: Sequence[str], error_type: str | None) -> str:
-    line = f"EXTENSION\tName: {name}\tState: {state}\tEvents: [{', '.join(events)}]"
+    line = f"EXTENSION\tName: {name}\tState: {state}\tEvents: [{','.join(events)}]"
     return line if error_type is None else f"{line}\tError Type: {error_type}"
 
 

@@ -30,13 +30,18 @@ _ALIASES: Final = {"WARNING": "WARN", "CRITICAL": "FATAL"}
 class SystemLines(Protocol):
     """One environment's."""
 
+    @property
+    def line_end(self) -> str:
+        """What follows each of them in the log."""
+        ...
+
     def init_start(self, text: str) -> str:
         """`text` as it is in the text format."""
         ...
 
     def init_report(self, init_s: float, phase: str, failure: Failure | None) -> str: ...
 
-    def start(self, request: RequestId) -> str: ...
+    def start(self, request: RequestId, invoked_arn: str) -> str: ...
 
     def end(self, request: RequestId, failure: Failure | None) -> str: ...
 
@@ -69,14 +74,16 @@ class SystemLines(Protocol):
         ...
 
 
-def lines_of(function: FunctionVersion, clock: Clock) -> SystemLines:
+def lines_of(function: FunctionVersion, clock: Clock, instance: str) -> SystemLines:
+    """`instance` is what AWS calls the environment: the name of its log stream."""
     if function.logging.format is LogFormat.JSON:
-        return JsonLines(function, clock)
+        return JsonLines(function, clock, instance)
     return TextLines(function)
 
 
 class TextLines:
     __slots__ = ("_function",)
+    line_end: Final = "\n"
 
     def __init__(self, function: FunctionVersion) -> None:
         self._function = function
@@ -87,7 +94,7 @@ class TextLines:
     def init_report(self, init_s: float, phase: str, failure: Failure | None) -> str:
         return report.init_report_line(init_s, phase, failure)
 
-    def start(self, request: RequestId) -> str:
+    def start(self, request: RequestId, invoked_arn: str) -> str:  # noqa: ARG002
         return report.start_line(request, self._function.version)
 
     def end(self, request: RequestId, failure: Failure | None) -> str:  # noqa: ARG002
@@ -134,9 +141,11 @@ class TextLines:
 
 
 class JsonLines:
-    __slots__ = ("_clock", "_function", "_level")
+    __slots__ = ("_clock", "_function", "_instance", "_level")
+    line_end: Final = ""
 
-    def __init__(self, function: FunctionVersion, clock: Clock) -> None:
+    def __init__(self, function: FunctionVersion, clock: Clock, instance: str) -> None:
+        self._instance = instance
         self._function = function
         self._clock = clock
         self._level = function.logging.system_level
@@ -144,13 +153,15 @@ class JsonLines:
     def init_start(self, text: str) -> str:
         function = self._function
         runtime, arn = _runtime_of(text)
-        record = {
+        record: dict[str, Any] = {
             "initializationType": str(function.initialization),
             "phase": "init",
             "runtimeVersion": runtime,
             "runtimeVersionArn": arn,
             "functionName": function.key.name,
             "functionVersion": function.version,
+            "instanceId": self._instance,
+            "instanceMaxMemory": function.memory_mb * 1024 * 1024,
         }
         return self._line("INFO", "platform.initStart", record)
 
@@ -163,9 +174,14 @@ class JsonLines:
         }
         return self._line("INFO" if failure is None else "WARN", "platform.initReport", record)
 
-    def start(self, request: RequestId) -> str:
+    def start(self, request: RequestId, invoked_arn: str) -> str:
         function = self._function
-        record = {"requestId": request, "version": function.version, **tenant_of(function)}
+        record = {
+            "requestId": request,
+            "functionArn": invoked_arn,
+            "version": function.version,
+            **tenant_of(function),
+        }
         return self._line("INFO", "platform.start", record)
 
     def end(self, request: RequestId, failure: Failure | None) -> str:

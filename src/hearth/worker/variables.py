@@ -6,6 +6,7 @@ variables recorded in AWS's own environments.
 """
 
 import secrets
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -13,6 +14,7 @@ from typing import Final
 from hearth.model.functions import FunctionVersion
 from hearth.model.log_settings import LogFormat
 
+METADATA_KEY: Final = "AWS_LAMBDA_METADATA_TOKEN"
 _ALPHABET: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 
 
@@ -63,6 +65,8 @@ def variables(
         "AWS_LAMBDA_INITIALIZATION_TYPE": str(function.initialization),
         "AWS_LAMBDA_LOG_GROUP_NAME": function.logging.group_of(key.name),
         "AWS_LAMBDA_LOG_STREAM_NAME": log_stream,
+        "AWS_LAMBDA_METADATA_API": place.api_address,
+        METADATA_KEY: str(uuid.UUID(bytes=secrets.token_bytes(16), version=4)),
         "AWS_LAMBDA_RUNTIME_API": place.api_address,
         "LAMBDA_TASK_ROOT": place.task,
         "LAMBDA_RUNTIME_DIR": place.runtime,

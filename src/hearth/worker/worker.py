@@ -226,14 +226,16 @@ class Worker:
         marks.created_s = self._clock.monotonic_s()
         group, stream = self._log_place(function)
         if plan is None:
-            launch = Launch(program=None, refusal=refusal)
+            launch = Launch(program=None, refusal=refusal, log_stream=stream)
         else:
             trees = Trees(code, _laid(layers))
             program = _program(made, function, plan, trees, stream)
             program = replace(program, zygote=kind, is_template=is_template)
             environment = extension_variables(function, program.environment)
             is_fork = fork_of is not None
-            launch = Launch(program=program, init_line=plan.init_line, is_fork=is_fork)
+            launch = Launch(
+                program=program, init_line=plan.init_line, log_stream=stream, is_fork=is_fork
+            )
             if function.is_traced and self.segments is not None:
                 launch = replace(launch, segments=partial(self.segments, function))
             if trees.opt is not None:  # else there can be none, and a thread is dear

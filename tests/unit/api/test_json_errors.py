@@ -6,6 +6,21 @@ from hypothesis import strategies as st
 
 from hearth.api.json_errors import DEPTH_MAX, SOURCE, describe
 
+UNCLOSED = (
+    f"expected close marker for {{}} (start marker at [Source: {SOURCE}; line: 1, column: {{}}]"
+)
+CLOSE = (
+    "Unexpected close marker '{}': expected '{}' (for {} starting at [Source: " + SOURCE + "; {}])"
+)
+ILLEGAL = (
+    "Illegal unquoted character ((CTRL-CHAR, code {})): has to be escaped using backslash to be "
+    "included in {}"
+)
+TRAILING = (
+    "Trailing token (of type {}) found after value (bound as "
+    "`com.fasterxml.jackson.databind.JsonNode`): not allowed as per "
+    "`DeserializationFeature.FAIL_ON_TRAILING_TOKENS`"
+)
 VALUE = "JSON String, Number, Array, Object or token 'null', 'true' or 'false'"
 
 
@@ -65,7 +80,67 @@ VALUE = "JSON String, Number, Array, Object or token 'null', 'true' or 'false'"
             1,
             7,
         ),
-        (b'{"a": 1', "Unexpected end-of-input", 1, 8),
+        (b'{"a": 1', f"Unexpected end-of-input: {UNCLOSED.format('Object', 1)})", 1, 8),
+        (b' [1, {"a": 2}', f"Unexpected end-of-input: {UNCLOSED.format('Array', 2)})", 1, 14),
+        (b"[", f"Unexpected end-of-input: {UNCLOSED.format('Array', 1)})", 1, 2),
+        (b"[1, ", "Unexpected end-of-input within/between Array entries", 1, 5),
+        (b'{"a"', "Unexpected end-of-input within/between Object entries", 1, 5),
+        (b'{"a": ', "Unexpected end-of-input within/between Object entries", 1, 7),
+        (b'{"a', "Unexpected end-of-input: was expecting closing '\"' for name", 1, 4),
+        (b'{"a\tb": 1}', ILLEGAL.format(9, "name"), 1, 5),
+        (b"[1}", CLOSE.format("}", "]", "Array", "line: 1, column: 1"), 1, 4),
+        (b'{"a": [1, 2}}', CLOSE.format("}", "]", "Array", "line: 1, column: 7"), 1, 13),
+        (b"{]", CLOSE.format("]", "}", "Object", "line: 1, column: 1"), 1, 3),
+        (b"]", CLOSE.format("]", "}", "root", "line: 1, column: 0"), 1, 2),
+        (b"{}}", CLOSE.format("}", "]", "root", "line: 1, column: 0"), 1, 4),
+        (b"[1,]", "Unexpected character (']' (code 93)): expected a value", 1, 5),
+        (b'{"a":}', "Unexpected character ('}' (code 125)): expected a value", 1, 7),
+        (b",", "Unexpected character (',' (code 44)): expected a value", 1, 2),
+        (
+            b'{"a": NaN}',
+            "Non-standard token 'NaN': enable `JsonReadFeature.ALLOW_NON_NUMERIC_NUMBERS` to allow",
+            1,
+            10,
+        ),
+        (
+            b"[+1]",
+            "Unexpected character ('+' (code 43)) in numeric value: JSON spec does not allow "
+            "numbers to have plus signs: enable "
+            "`JsonReadFeature.ALLOW_LEADING_PLUS_SIGN_FOR_NUMBERS` to allow",
+            1,
+            4,
+        ),
+        (
+            b"{ // no\n}",
+            "Unexpected character ('/' (code 47)): maybe a (non-standard) comment? (not "
+            "recognized as one since Feature 'ALLOW_COMMENTS' not enabled for parser)",
+            1,
+            4,
+        ),
+        (
+            b"\x00{}",
+            "Illegal character ((CTRL-CHAR, code 0)): only regular white space (\\r, \\n, \\t) "
+            "is allowed between tokens",
+            1,
+            2,
+        ),
+        (
+            b'"\\u12x4"',
+            "Unexpected character ('x' (code 120)): expected a hex-digit for character escape "
+            "sequence",
+            1,
+            7,
+        ),
+        (b"{} [1]", TRAILING.format("START_ARRAY"), 1, 6),
+        (b"1 -2.5", TRAILING.format("VALUE_NUMBER_FLOAT"), 1, 7),
+        (b"{} x", f"Unrecognized token 'x': was expecting ({VALUE})", 1, 5),
+        (
+            b"1.",
+            "Unexpected character ('.' (code 46)) in numeric value: Decimal point not followed "
+            "by a digit",
+            1,
+            3,
+        ),
         (b'"abc', "Unexpected end-of-input in VALUE_STRING", 1, 5),
         (b"z\x87", "Invalid UTF-8 start byte 0x87", 1, 3),
         ("世".encode(), "Invalid UTF-8 start byte 0xb8", 1, 3),
@@ -102,7 +177,10 @@ def test_nesting_is_bounded() -> None:
     assert describe(b"[" * DEPTH_MAX + b"]" * DEPTH_MAX) is None
     problem = describe(b"[" * (DEPTH_MAX + 1) + b"]" * (DEPTH_MAX + 1))
     assert problem is not None
-    assert problem.startswith("Document nesting depth (1001) exceeds the maximum allowed (1000")
+    assert problem == (
+        "Document nesting depth (1001) exceeds the maximum allowed (1000, from "
+        "`StreamReadConstraints.getMaxNestingDepth()`)"
+    ), "no place is told with this"
 
 
 def is_json(text: bytes) -> bool:

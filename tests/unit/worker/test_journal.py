@@ -33,18 +33,27 @@ def test_a_line_has_the_moment_at_which_it_came() -> None:
     clock, kept = Hand(), Kept()
     journal = Journal(kept, clock)
     journal.note("INIT_START")
-    journal.write("START", None)
+    journal.write(None, "START")
     clock.now_ms = 1_250
     journal.take([b"printed", b"twice"], None)
-    journal.write("", None)
+    journal.write(None, "")
     clock.now_ms = 4_000
-    journal.write("END", None)
+    journal.write(None, "END")
     assert kept.portions == [], "nothing is handed on before flush()"
     journal.flush()
     assert kept.portions == [
-        (1_000, [b"INIT_START", b"START"]),
+        (1_000, [b"INIT_START\n", b"START\n"]),
         (1_250, [b"printed", b"twice"]),
-        (4_000, [b"END"]),
+        (4_000, [b"END\n"]),
     ]
     journal.flush()
     assert len(kept.portions) == 3
+
+
+def test_lines_of_json_have_no_end_in_the_log() -> None:
+    kept = Kept()
+    journal = Journal(kept, Hand(), "")
+    journal.note("{}")
+    journal.take([b"printed\n"], None)
+    journal.flush()
+    assert [line for _, lines in kept.portions for line in lines] == [b"{}", b"printed\n"]

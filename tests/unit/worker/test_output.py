@@ -20,10 +20,9 @@ def test_any_split_of_the_bytes_gives_the_same_lines(pieces: list[bytes]) -> Non
     splitter = LineSplitter()
     lines = [line for piece in pieces for line in splitter.feed(piece)] + splitter.flush()
     whole = b"".join(pieces)
-    expected = whole.split(b"\n")
-    if expected[-1] == b"":
-        expected.pop()
-    assert lines == expected
+    assert b"".join(lines) == whole
+    assert all(line.index(b"\n") == len(line) - 1 for line in lines if b"\n" in line)
+    assert all(line.endswith(b"\n") for line in lines[:-1])
 
 
 def test_a_line_without_an_end_is_cut_before_it_grows_without_bound() -> None:
@@ -45,7 +44,7 @@ def test_closing_takes_in_the_last_words_and_frees_the_descriptors() -> None:
         output.close()
         return lines
 
-    assert asyncio.run(scenario()) == [b"one", b"two", b"last words"]
+    assert asyncio.run(scenario()) == [b"one\n", b"two\n", b"last words"]
 
 
 def test_draining_does_not_wait_for_a_silent_writer() -> None:
@@ -61,7 +60,23 @@ def test_draining_does_not_wait_for_a_silent_writer() -> None:
         output.close()
         return lines
 
-    assert asyncio.run(scenario()) == [b"hello"]
+    assert asyncio.run(scenario()) == [b"hello\n"]
+
+
+def test_a_line_that_has_not_ended_is_one_at_the_end_of_an_invoke() -> None:
+    async def scenario() -> list[bytes]:
+        read_end, write_end = os.pipe()
+        os.set_blocking(read_end, False)
+        lines: list[bytes] = []
+        output = Output((read_end,), lines.extend)
+        for written in (b"first\nof this invoke", b"of the next\n"):
+            os.write(write_end, written)
+            output.drain()
+        os.close(write_end)
+        output.close()
+        return lines
+
+    assert asyncio.run(scenario()) == [b"first\n", b"of this invoke", b"of the next\n"]
 
 
 def frame(message: bytes, kind: int = 0xA55A0003) -> bytes:
@@ -76,9 +91,9 @@ def records(*pieces: bytes) -> list[bytes]:
 
 def test_a_frame_is_one_record_whatever_it_holds() -> None:
     assert records(b"before\n" + frame(b"two\nlines\n") + b"after\n") == [
-        b"before",
+        b"before\n",
         b"two\nlines\n",
-        b"after",
+        b"after\n",
     ]
     assert records(frame(b"", 0xA55A0002) + frame(b"old", 0xA55A0001)) == [b"", b"old"]
 
@@ -87,7 +102,7 @@ def test_a_line_that_a_frame_breaks_off_comes_before_it() -> None:
     assert records(b"begun" + frame(b"framed") + b" and ended\n") == [
         b"begun",
         b"framed",
-        b" and ended",
+        b" and ended\n",
     ]
 
 
@@ -100,7 +115,7 @@ def test_what_only_looks_like_a_frame_is_text() -> None:
         "\u00a5\n".encode(),
     )
     for fake in fakes:
-        assert records(fake) == [line for line in fake.split(b"\n") if line]
+        assert records(fake) == [fake]
 
 
 def test_a_long_record_is_cut_as_lines_are() -> None:
@@ -119,7 +134,7 @@ def test_any_split_of_the_bytes_gives_the_same_records(
     )
     expected: list[bytes] = []
     for (framed, part), text in zip(parts, plain, strict=True):
-        expected += [part] if framed else text.split(b"\n")
+        expected += [part] if framed else [line + b"\n" for line in text.split(b"\n")]
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=8)))
     pieces = [stream[a:b] for a, b in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
     assert records(*pieces) == expected

@@ -115,7 +115,7 @@ def test_an_init_that_went_well_is_reported_without_a_status() -> None:
 def test_extensions_and_subscriptions_are_logged_as_lambda_logs_them() -> None:
     line = report.extension_line("e", "InitError", ("INVOKE", "SHUTDOWN"), "Extension.Mine")
     assert line == (
-        "EXTENSION\tName: e\tState: InitError\tEvents: [INVOKE, SHUTDOWN]\t"
+        "EXTENSION\tName: e\tState: InitError\tEvents: [INVOKE,SHUTDOWN]\t"
         "Error Type: Extension.Mine"
     )
     line = report.subscription_line("telemetry", "e", ("platform", "function"))

@@ -68,7 +68,7 @@ class Scene:
         )
 
     def append(self, at_ms: int, lines: list[bytes]) -> None:
-        self.log += [line.decode() for line in lines]
+        self.log += [line.decode().removesuffix("\n") for line in lines]
 
     async def invoke(
         self, sink: Sink | None, name: str = "r1", *, tail: bool = False

@@ -62,7 +62,7 @@ def test_lines_and_ends_are_told_once() -> None:
     for _ in range(2):
         scene.call("POST", "exited", {"name": "ext", "code": -9})
     assert scene.told == [
-        ("wrote", "ext", [b"one"]),
+        ("wrote", "ext", [b"one\n"]),
         ("wrote", "ext", [b"tw"]),
         ("exited", "ext", Exit(ExitKind.SIGNALED, 9)),
     ]

@@ -17,6 +17,8 @@ from hearth.worker.system_lines import SystemLines, lines_of
 
 FUNCTION = function_version()
 REQUEST = RequestId("r-1")
+ARN = f"{FUNCTION.key.arn()}:live"
+STREAM = "2026/11/23/[$LATEST]0123456789abcdef0123456789abcdef"
 ERROR = Failure("error", "Runtime.ExitError", "it ended")
 
 
@@ -35,7 +37,7 @@ def lines(system: str = "INFO", application: str = "INFO") -> SystemLines:
     settings = LogSettings(
         format=LogFormat.JSON, system_level=system, application_level=application
     )
-    return lines_of(replace(FUNCTION, logging=settings), Noon())
+    return lines_of(replace(FUNCTION, logging=settings), Noon(), STREAM)
 
 
 def reported(at: SystemLines, failure: Failure | None) -> str:
@@ -69,6 +71,12 @@ def test_an_init_start_has_the_runtime_of_the_text() -> None:
     assert record["runtimeVersion"] == "python:3.11.v7"
     assert record["runtimeVersionArn"] == "arn:x"
     assert record["initializationType"] == "on-demand"
+    assert (record["instanceId"], record["instanceMaxMemory"]) == (STREAM, 128 << 20)
+
+
+def test_a_start_names_the_function_as_it_was_invoked() -> None:
+    record = json.loads(lines().start(REQUEST, ARN))["record"]
+    assert record == {"requestId": "r-1", "functionArn": ARN, "version": "$LATEST"}
 
 
 @pytest.mark.parametrize(
@@ -81,7 +89,7 @@ def test_an_init_start_has_the_runtime_of_the_text() -> None:
 )
 def test_a_level_leaves_out_what_is_below_it(level: str, expected: list[str]) -> None:
     at = lines(level)
-    written = [at.start(REQUEST), at.end(REQUEST, None), reported(at, None)]
+    written = [at.start(REQUEST, ARN), at.end(REQUEST, None), reported(at, None)]
     assert [json.loads(line)["type"] for line in written if line] == expected
 
 
@@ -113,8 +121,8 @@ def test_what_a_function_prints_is_filtered_by_the_level_that_it_says() -> None:
 def test_json_names_the_tenant_and_text_does_not() -> None:
     settings = LogSettings(format=LogFormat.JSON, system_level="DEBUG")
     of_blue = replace(FUNCTION, logging=settings, tenant="blue")
-    at = lines_of(of_blue, Noon())
-    for line in (at.start(REQUEST), at.end(REQUEST, None), reported(at, None)):
+    at = lines_of(of_blue, Noon(), STREAM)
+    for line in (at.start(REQUEST, ARN), at.end(REQUEST, None), reported(at, None)):
         assert json.loads(line)["record"]["tenantId"] == "blue"
-    plain = lines_of(replace(of_blue, logging=LogSettings()), Noon())
-    assert plain.start(REQUEST) == "START RequestId: r-1 Version: $LATEST"
+    plain = lines_of(replace(of_blue, logging=LogSettings()), Noon(), STREAM)
+    assert plain.start(REQUEST, ARN) == "START RequestId: r-1 Version: $LATEST"

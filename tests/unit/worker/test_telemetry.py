@@ -93,7 +93,7 @@ class Scene:
         self.released: list[bool] = []
 
     def append(self, at_ms: int, lines: list[bytes]) -> None:
-        self.log += [line.decode() for line in lines]
+        self.log += [line.decode().removesuffix("\n") for line in lines]
 
     def subscribe(
         self, program: FakeProgram, path: str = "/2022-07-01/telemetry", **changes: Any
@@ -218,7 +218,12 @@ def test_all_events_of_an_init_and_an_invoke_with_their_figures() -> None:
             "spanId": "2",
         }
         assert of("platform.start") == [
-            {"requestId": "r1", "version": "$LATEST", "tracing": tracing}
+            {
+                "requestId": "r1",
+                "functionArn": FUNCTION.key.arn(),
+                "version": "$LATEST",
+                "tracing": tracing,
+            }
         ]
         done = of("platform.runtimeDone")[0]
         assert (done["status"], done["tracing"]) == ("success", tracing)

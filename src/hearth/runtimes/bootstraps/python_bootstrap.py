@@ -88,11 +88,21 @@ def main() -> None:
         importlib.reload(bootstrap)
     # AWS polls from a thread in newer Pythons, since its compiled transport would keep signals
     # from the function while it waits. Ours does not, and a thread per invoke is dear.
+    os.dup2(2, 1)  # what is printed and what is logged stay in order
     # One log event for a record of several lines, in the order of what is printed to stderr.
     os.environ["_LAMBDA_TELEMETRY_LOG_FD"] = str(os.dup2(2, _LOG_FD, inheritable=False))
     client = LambdaRuntimeClient(os.environ["AWS_LAMBDA_RUNTIME_API"], False)
     client.restore_next = _wait_to_be_restored
+    sys.excepthook = _tell_of_the_end
     bootstrap.run(os.environ["_HANDLER"], client)
+
+
+def _tell_of_the_end(kind, error, trace) -> None:  # type: ignore[no-untyped-def]
+    """Of what ends the process, from this file on: what has forked us is not the function's."""
+    whole = trace
+    while trace is not None and trace.tb_frame.f_code.co_filename != __file__:
+        trace = trace.tb_next
+    sys.__excepthook__(kind, error, trace or whole)
 
 
 def _wait_to_be_restored() -> None:

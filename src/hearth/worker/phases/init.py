@@ -69,7 +69,7 @@ class InitPhase:
             core.sandbox.limit_cpu(core.cpu_mb)
             core.fire(Event.INITIALIZED)
         else:
-            core.journal.note(core.lines.init_report(took_s, "init", failure))
+            core.journal.write(None, core.lines.init_report(took_s, "init", failure))
             core.fire(Event.FAIL)
             await core.end_program(failure)
             if core.lifecycle.may(Event.RESET):
@@ -150,8 +150,9 @@ class InitPhase:
             self._invokes.begin(run, left_s)
             return
         failure = failure or report.timeout_failure(timeout_s)
-        core.journal.write(core.lines.init_report(took_s, "invoke", failure), run)
-        core.journal.write(core.lines.start(run.invocation.request), run)
+        reported = core.lines.init_report(took_s, "invoke", failure)
+        started = core.lines.start(run.invocation.request, run.invocation.invoked_arn)
+        core.journal.write(run, reported, started)
         self._invokes.fail(failure)
 
     async def _initialise(self, phase: str, limit_s: float) -> Failure | None:
@@ -195,7 +196,7 @@ class InitPhase:
         if failure is not None and program.api.state is not RuntimeState.READY:
             telling.init_runtime_done(core, telemetry, phase, failure)
         for extension in program.extensions.all:
-            core.journal.note(core.lines.extension(extension))
+            core.journal.write(core.run, core.lines.extension(extension))
             telemetry.emit("platform.extension", extension.record)
         telling.init_reported(core, telemetry, phase, took_s, failure)
         telemetry.close_registration()

@@ -46,7 +46,7 @@ class InvokePhase:
         core = self._core
         invocation = run.invocation
         core.journal.invoked(run)
-        core.journal.write(core.lines.start(invocation.request), run)
+        core.journal.write(run, core.lines.start(invocation.request, invocation.invoked_arn))
         deadline_ms = core.clock.epoch_ms() + int(timeout_s * 1000)
         headers = event_headers(
             invocation.request,
@@ -150,7 +150,7 @@ class InvokePhase:
             restore_s=figures.restore_s,
             trace=parse(run.invocation.trace_id) if self._is_told_of(run) else None,
         )
-        core.journal.take([line.encode() for line in (ended, reported) if line], run)
+        core.journal.write(run, ended, reported)
         if failure is None and (telemetry := core.telemetry) is not None:
             telling.invoke_reported(core, telemetry, run, figures, None)
 

@@ -21,7 +21,7 @@ def init_started(core: Core, telemetry: Telemetry, phase: str) -> None:
         **_init(core, phase),
         "functionName": function.key.name,
         "functionVersion": function.version,
-        "instanceId": core.sandbox.id,
+        "instanceId": core.launch.log_stream,
         "instanceMaxMemory": function.memory_mb * 1024 * 1024,
     }
     parts = core.launch.init_line.split("\t")
@@ -64,6 +64,7 @@ def restore_reported(telemetry: Telemetry, took_s: float, failure: Failure | Non
 def invoke_started(core: Core, telemetry: Telemetry, run: Run) -> None:
     record = {
         "requestId": run.invocation.request,
+        "functionArn": run.invocation.invoked_arn,
         "version": core.function.version,
         **tenant_of(core.function),
         **_tracing(run),
