@@ -129,14 +129,14 @@ class Platform:
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """A hearth command of a user, against this platform."""
-        return self._run(HEARTH, *arguments)
+        return self.run(HEARTH, *arguments)
 
     @contextmanager
-    def command_running(self, *arguments: str) -> Iterator["Command"]:
-        """A hearth command that goes on until it is interrupted."""
+    def command_running(self, *arguments: str, program: Path = HEARTH) -> Iterator["Command"]:
+        """A command that goes on until it is interrupted."""
         with tempfile.TemporaryFile() as said:
             # A test run in the background of a shell ignores interrupts; its children would too.
-            hearing = ["env", "--default-signal=INT", str(HEARTH)]
+            hearing = ["env", "--default-signal=INT", str(program)]
             process = subprocess.Popen(
                 [*hearing, *arguments], stdout=said, stderr=said, env=self._environment()
             )
@@ -148,11 +148,12 @@ class Platform:
 
     def aws(self, *arguments: str) -> str:
         """What AWS's command line prints; it must succeed."""
-        done = self._run(AWS, *arguments)
+        done = self.run(AWS, *arguments)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    def _run(self, *command: str | Path) -> subprocess.CompletedProcess[str]:
+    def run(self, *command: str | Path) -> subprocess.CompletedProcess[str]:
+        """Any program, with an AWS client's environment that leads here."""
         return subprocess.run(
             command,
             capture_output=True,
