@@ -8,8 +8,8 @@ from hearth.api.admin_debug import debug_routes
 from hearth.api.admin_events import event_routes
 from hearth.api.admin_mappings import mapping_routes
 from hearth.api.metrics import METRICS_LIMITS, PATH, MetricsDoor, metrics_routes
-from hearth.app.choices import bind, endpoint_of
 from hearth.app.debugging import Debugging
+from hearth.app.listening import Addresses, endpoint_of, listen
 from hearth.app.metrics_view import MetricsView
 from hearth.app.parts import Parts
 from hearth.app.view import View
@@ -21,17 +21,22 @@ log = Log("app")
 
 
 async def open_back_doors(
-    settings: Settings, parts: Parts, endpoint: str, stop: asyncio.Event, stack: AsyncExitStack
+    settings: Settings,
+    addresses: Addresses,
+    parts: Parts,
+    stop: asyncio.Event,
+    stack: AsyncExitStack,
 ) -> None:
     """`stack` closes them. Raises StartRefused if the address of --metrics cannot be had."""
+    endpoint = endpoint_of(addresses.front)
     metrics = MetricsView(parts)
     metrics_url = None
-    if settings.metrics is not None:
-        sock = bind(*settings.metrics, "--metrics")
-        metrics_url = endpoint_of(sock) + PATH
+    if addresses.metrics is not None:
+        metrics_url = endpoint_of(addresses.metrics) + PATH
         door = HttpServer(MetricsDoor(metrics.text, parts.jobs).handle, METRICS_LIMITS)
         stack.push_async_callback(door.close)
-        await door.start(sock)
+        listen(addresses.metrics, "--metrics")
+        await door.start(addresses.metrics)
         log.info("metrics are served", at=metrics_url)
     view = View(settings, parts, endpoint, metrics_url, stop)
     debugging = Debugging(parts)

@@ -4,7 +4,6 @@ import hashlib
 import platform
 import resource
 import secrets
-import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,7 +28,6 @@ from hearth.worker.sandboxes.tiered import TieredBackend
 from hearth.worker.sandboxes.zygote import ZygoteBackend
 from hearth.worker.stem_policy import StemBounds
 
-BACKLOG = 1024
 RANDOM_BYTES = 4096
 CONNECTIONS_MAX = 4096
 
@@ -120,29 +118,6 @@ def compiler(surroundings: Surroundings) -> Callable[[str], Path | None]:
         return None if found is None else found.executable
 
     return find
-
-
-def bind(host: str, port: int, flag: str = "--listen") -> socket.socket:
-    """The listening socket. Raises StartRefused if the address cannot be had."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        sock.bind((host, port))
-    except OSError as error:
-        sock.close()
-        raise StartRefused(
-            f"Hearth cannot listen on {host}:{port}: {error.strerror}. "
-            f"Choose another address with {flag}; port 0 picks a free one."
-        ) from error
-    sock.listen(BACKLOG)
-    sock.setblocking(False)
-    return sock
-
-
-def endpoint_of(sock: socket.socket) -> str:
-    host, port = sock.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def open_files_max() -> int | None:

@@ -21,9 +21,10 @@ from hearth.api.operations import (
 from hearth.api.operations.logs import log_operations
 from hearth.api.sigv4 import OpenAuth, SigV4Verifier
 from hearth.app.back_doors import open_back_doors
-from hearth.app.choices import bind, edge_limits, endpoint_of, new_id, open_files_max, stream_rate
+from hearth.app.choices import edge_limits, new_id, open_files_max, stream_rate
 from hearth.app.durable import accept_by
 from hearth.app.function_urls import function_url_gateway, function_urls
+from hearth.app.listening import Addresses, endpoint_of, listen
 from hearth.app.parts import Doors, Parts
 from hearth.app.setting_operations import function_operations, policies, setting_operations
 from hearth.base.http1 import HttpRequest, HttpServer, StreamingResponder
@@ -31,11 +32,12 @@ from hearth.gateways.url_address import is_for_url
 from hearth.settings import Auth, Settings
 
 
-async def open_doors(settings: Settings, parts: Parts, stop: asyncio.Event) -> Doors:
-    """Listen, now that there is somebody behind the doors."""
+async def open_doors(
+    settings: Settings, addresses: Addresses, parts: Parts, stop: asyncio.Event
+) -> Doors:
+    """Listen, now that there is somebody behind the doors. Raises StartRefused."""
     clock, jobs = parts.clock, parts.jobs
-    sock = bind(settings.host, settings.port)
-    endpoint = endpoint_of(sock)
+    endpoint = endpoint_of(addresses.front)
     keys = KeyFile(settings.paths.keys, clock)
     auth = SigV4Verifier(keys, clock) if settings.auth is Auth.SIGV4 else OpenAuth()
     links = downloads.PackageDownloads(secrets.token_bytes(32), parts.packages.path, clock, jobs)
@@ -78,10 +80,11 @@ async def open_doors(settings: Settings, parts: Parts, stop: asyncio.Event) -> D
             edge.handle(request, responder)
 
     front = HttpServer(handle, edge_limits(open_files_max()), on_error=edge.answer_refusal)
-    await front.start(sock)
+    listen(addresses.front, "--listen")
+    await front.start(addresses.front)
     back = AsyncExitStack()
     try:
-        await open_back_doors(settings, parts, endpoint, stop, back)
+        await open_back_doors(settings, addresses, parts, stop, back)
     except BaseException:
         await back.aclose()
         await front.close()

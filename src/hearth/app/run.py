@@ -19,6 +19,7 @@ from hearth.app.building import META_BUCKET, build
 from hearth.app.doors import open_doors
 from hearth.app.event_path import run_events
 from hearth.app.event_sources import run_sources
+from hearth.app.listening import Addresses, bind_all
 from hearth.app.parts import Parts
 from hearth.base.log import Log
 from hearth.control.leftovers import Leftovers
@@ -49,18 +50,24 @@ async def run(
     Raises StartRefused if this machine or these settings do not allow it.
     """
     async with AsyncExitStack() as stack:
+        addresses = bind_all(settings)
+        stack.callback(addresses.close)
         parts = await build(settings, surroundings, stack)
         async with asyncio.TaskGroup() as loops:
             tasks = [loops.create_task(work, name=name) for name, work in _loops(settings, parts)]
             try:
-                await _serve(settings, parts, ready, stop)
+                await _serve(settings, addresses, parts, ready, stop)
             finally:
                 for task in tasks:
                     task.cancel()
 
 
 async def _serve(
-    settings: Settings, parts: Parts, ready: Callable[[str], None], stop: asyncio.Event
+    settings: Settings,
+    addresses: Addresses,
+    parts: Parts,
+    ready: Callable[[str], None],
+    stop: asyncio.Event,
 ) -> None:
     with _what_is_read_stays():
         async with asyncio.timeout(REPLICA_READY_S):
@@ -70,7 +77,7 @@ async def _serve(
     parts.runtimes.warm_up(_runtimes_in_use(parts))
     parts.worker.snapshots.resume(parts.replica.all_versions())
     parts.replica.on_change(partial(_warm_up, parts))
-    doors = await open_doors(settings, parts, stop)
+    doors = await open_doors(settings, addresses, parts, stop)
     ready(doors.endpoint)
     log.info("ready", endpoint=doors.endpoint, sandbox=parts.backend.name)
     try:
