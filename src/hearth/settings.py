@@ -198,6 +198,13 @@ def read_client_settings(environment: Mapping[str, str] | None = None) -> Client
     )
 
 
+def read_colour(environment: Mapping[str, str] | None = None) -> bool | None:
+    """False: the user wants none (https://no-color.org); None: whatever the terminal can."""
+    environment = os.environ if environment is None else environment
+    refused = environment.get("NO_COLOR") or environment.get("TERM") == "dumb"
+    return False if refused else None
+
+
 def state_default(environment: Mapping[str, str]) -> Path:
     """Of the XDG base directory specification; for root, where services keep theirs."""
     if os.geteuid() == 0:

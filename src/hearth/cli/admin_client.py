@@ -16,6 +16,7 @@ from hearth.api.admin_debug import DebugBegun, DebugDone
 from hearth.api.admin_events import BacklogRow, Done, EventDetail, EventLine
 from hearth.api.admin_mappings import MappingRow
 from hearth.cli.output import Failure
+from hearth.cli.run_directory import NotADirectory
 from hearth.model.logs import LogGroup
 from hearth.settings import StatePaths
 
@@ -154,6 +155,8 @@ class AdminClient:
                 status, said = response.status, response.read()
         except (FileNotFoundError, ConnectionRefusedError) as error:
             raise NotRunning(self._paths) from error
+        except NotADirectoryError as error:
+            raise NotADirectory(self._paths) from error
         except PermissionError as error:
             raise Failure(
                 f"The Hearth on {self._paths.state} belongs to another user; only they can ask it."

@@ -36,10 +36,6 @@ def debug(
         reference = FunctionReference.parse(function)
     except ValueError as error:
         raise Failure(f"{function} is not a function name or ARN.") from error
-    try:
-        json.loads(event)
-    except ValueError as error:
-        raise Failure(f"The payload is not JSON: {error}.") from error
     client = AdminClient(paths)
     begun = client.begin_debug(
         reference.account or DEFAULT_ACCOUNT,

@@ -1,8 +1,10 @@
 """hearth doctor: what does this machine give, what is missing, and how is it to be had?"""
 
 import asyncio
+import shutil
 import sys
 from dataclasses import asdict
+from textwrap import wrap
 from typing import Final
 
 import click
@@ -16,6 +18,7 @@ from hearth.model.diagnosis import Diagnosis, Level
 from hearth.settings import StartRefused, read_settings, read_surroundings
 
 _LOOK: Final = {Level.OK: ("✓", "green"), Level.WARN: ("!", "yellow"), Level.FAIL: ("✗", "red")}
+_TEXT_WIDTH_MIN: Final = 20
 _WORD: Final = {Level.OK: "ok", Level.WARN: "warn", Level.FAIL: "FAIL"}
 
 
@@ -50,11 +53,23 @@ json_option(doctor)
 def _show(diagnosis: Diagnosis) -> None:
     width = max((len(finding.what) for finding in diagnosis.findings), default=0)
     for finding in diagnosis.findings:
-        click.echo(f"{_mark(finding.level)}  {finding.what.ljust(width)}  {finding.detail}")
-        if finding.fix:
-            click.echo(f"{' ' * (_indent() + width)}  -> {finding.fix}")
+        margin = " " * (_indent() + width + 2)
+        first, *more = _lines(finding.detail, len(margin))
+        click.echo(f"{_mark(finding.level)}  {finding.what.ljust(width)}  {first}")
+        for line in more:
+            click.echo(margin + line)
+        if finding.fix:  # in one piece: it may be a command to copy
+            click.echo(f"{margin}-> {finding.fix}")
     click.echo()
     click.echo(_verdict(diagnosis))
+
+
+def _lines(text: str, margin: int) -> list[str]:
+    """As they fit a terminal; for programs it is one."""
+    if not sys.stdout.isatty():
+        return [text]
+    width = max(_TEXT_WIDTH_MIN, shutil.get_terminal_size().columns - margin)
+    return wrap(text, width, break_long_words=False, break_on_hyphens=False) or [""]
 
 
 def _mark(level: Level) -> str:

@@ -12,6 +12,7 @@ from hearth.base.clock import SystemClock
 from hearth.cli import aws, output
 from hearth.cli.output import Failure, note
 from hearth.cli.running import json_option, state_option
+from hearth.model.durable import ExecutionArn
 from hearth.settings import read_state
 
 LIMIT_DEFAULT: Final = 20
@@ -35,7 +36,16 @@ def executions() -> None:
     """
 
 
-_arn = click.argument("arn")
+def _an_arn(_: click.Context, __: click.Parameter, text: str) -> str:
+    if ExecutionArn.parse(text) is None:
+        raise Failure(
+            f"{text!r} is not the ARN of an execution. They are listed by: "
+            "hearth executions list FUNCTION"
+        )
+    return text
+
+
+_arn = click.argument("arn", callback=_an_arn)
 
 
 @executions.command("list")

@@ -1,7 +1,10 @@
 """hearth invoke: what does a function answer? The payload on stdout, all else on stderr."""
 
 import base64
+import json
+import re
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -10,19 +13,23 @@ from hearth.cli import aws, debug, output
 from hearth.cli.output import Failure
 from hearth.cli.running import state_option
 from hearth.model.limits import PAYLOAD_BYTES_MAX
-from hearth.settings import read_client_settings, read_state
+from hearth.settings import StatePaths, read_client_settings, read_state
 
 if TYPE_CHECKING:
     from types_boto3_lambda.client import LambdaClient
     from types_boto3_lambda.type_defs import InvocationRequestTypeDef
 
 
+_FILE: Final = re.compile(r"@|fileb?://")
+"""As curl and AWS's command line name files; no JSON begins like that."""
 _BROKEN_OFF: Final = "The answer broke off before its end: Hearth has ended, or was ended."
 
 
 @click.command()
 @click.argument("function")
-@click.option("--payload", "-p", metavar="JSON", help="The event.  [default: {}]")
+@click.option(
+    "--payload", "-p", metavar="JSON|@FILE", help="The event, or where it is.  [default: {}]"
+)
 @click.option(
     "--payload-file", "-f", metavar="FILE", type=click.File("rb"), help="The event; - is stdin."
 )
@@ -56,16 +63,10 @@ def invoke(
     *,
     payload: str | None,
     payload_file: Any,
-    log: bool,
-    qualifier: str | None,
-    tenant_id: str | None,
-    is_event: bool,
-    execution_name: str | None,
     stream: bool,
     debugs: bool,
-    debug_port: int | None,
-    source: str,
     state: str | None,
+    **wished: Any,
 ) -> None:
     """Call FUNCTION (its name or ARN) and print what it returns.
 
@@ -74,39 +75,21 @@ def invoke(
     \b
     Examples:
       hearth invoke hello -p '{"n": 1}' --log
-      hearth invoke hello --payload-file event.json | jq .
+      hearth invoke hello -p @event.json | jq .
+      hearth event sqs | hearth invoke hello -f -
       hearth invoke writer --stream
       hearth invoke 'orders:$LATEST' --event --execution-name order-7 -p '{"id": 7}'
       hearth invoke hello -p '{"n": 1}' --debug --source ./examples/hello
     """
-    if is_event and (stream or log):
+    if wished["is_event"] and (stream or wished["log"]):
         raise click.UsageError("With --event there is no answer to --stream or --log.")
-    if payload is not None and payload_file is not None:
-        raise click.UsageError("Give --payload or --payload-file, not both.")
-    event = payload_file.read() if payload_file is not None else (payload or "{}").encode()
-    if len(event) > PAYLOAD_BYTES_MAX:
-        raise Failure(f"The payload has {len(event)} bytes; Lambda takes {PAYLOAD_BYTES_MAX}.")
+    event = _event(payload, payload_file)
     paths = read_state(state)
     if debugs:
-        if stream or is_event or tenant_id or execution_name:
-            raise click.UsageError(
-                "--debug is for a plain invoke: only -p, -f, --log, --qualifier."
-            )
-        wishes = debug.Wishes(debug_port, source, log, read_client_settings().region)
-        debug.debug(paths, function, qualifier, event, wishes)
+        _debug(paths, function, event, stream=stream, wished=wished)
         return
     client = aws.lambda_client(paths)
-    members = {
-        "FunctionName": function,
-        "Payload": event,
-        "LogType": "Tail" if log else "None",
-        "InvocationType": "Event" if is_event else None,
-        "Qualifier": qualifier,
-        "TenantId": tenant_id,
-        "DurableExecutionName": execution_name,
-    }
-    given: Any = {name: value for name, value in members.items() if value is not None}
-    request: InvocationRequestTypeDef = given
+    request = _request(function, event, wished)
     with aws.errors_explained(paths):
         try:
             function_error = _stream(client, request) if stream else _whole(client, request)
@@ -116,6 +99,60 @@ def invoke(
     if function_error is not None:
         click.echo(f"hearth: the function failed ({function_error}).", err=True)
         sys.exit(1)
+
+
+def _event(payload: str | None, payload_file: Any) -> bytes:
+    """What to send. Raises Failure for what Lambda would not take."""
+    if payload is not None and payload_file is not None:
+        raise click.UsageError("Give --payload or --payload-file, not both.")
+    if payload_file is not None:
+        event: bytes = payload_file.read()
+    elif payload is not None and (path := _FILE.match(payload)):
+        event = _read(Path(payload[path.end() :]))
+    else:
+        event = b"{}" if payload is None else payload.encode(errors="surrogateescape")
+    if len(event) > PAYLOAD_BYTES_MAX:
+        raise Failure(f"The payload has {len(event)} bytes; Lambda takes {PAYLOAD_BYTES_MAX}.")
+    try:
+        json.loads(event or b"{}")
+    except RecursionError:  # Lambda says what it thinks of that
+        return event
+    except ValueError as error:
+        hint = " A file is given as -p @FILE." if payload is not None else ""
+        raise Failure(f"The payload is not JSON: {error}.{hint}") from error
+    return event
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise Failure(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def _debug(
+    paths: StatePaths, function: str, event: bytes, *, stream: bool, wished: dict[str, Any]
+) -> None:
+    if stream or wished["is_event"] or wished["tenant_id"] or wished["execution_name"]:
+        raise click.UsageError("--debug is for a plain invoke: only -p, -f, --log, --qualifier.")
+    region = read_client_settings().region
+    wishes = debug.Wishes(wished["debug_port"], wished["source"], wished["log"], region)
+    debug.debug(paths, function, wished["qualifier"], event, wishes)
+
+
+def _request(function: str, event: bytes, wished: dict[str, Any]) -> "InvocationRequestTypeDef":
+    members = {
+        "FunctionName": function,
+        "Payload": event,
+        "LogType": "Tail" if wished["log"] else "None",
+        "InvocationType": "Event" if wished["is_event"] else None,
+        "Qualifier": wished["qualifier"],
+        "TenantId": wished["tenant_id"],
+        "DurableExecutionName": wished["execution_name"],
+    }
+    given: Any = {name: value for name, value in members.items() if value is not None}
+    request: InvocationRequestTypeDef = given
+    return request
 
 
 def _whole(client: "LambdaClient", request: "InvocationRequestTypeDef") -> str | None:

@@ -8,31 +8,47 @@ import click
 
 from hearth import __version__
 from hearth.cli.platform import InstalledPlatform
+from hearth.settings import read_colour
+
+SECTIONS: Final = {
+    "Functions": {
+        "deploy": "deploy",
+        "invoke": "invoke",
+        "event": "event",
+        "logs": "logs",
+        "ps": "running",
+    },
+    "What runs by itself": {
+        "events": "events",
+        "mappings": "mappings",
+        "executions": "executions",
+    },
+    "Hearth": {
+        "up": "up",
+        "down": "running",
+        "status": "running",
+        "doctor": "doctor",
+        "runtimes": "runtimes",
+        "keys": "keys",
+        "completion": "completion",
+    },
+}
+"""As they are listed; and in which module of this room each command is, under its own name."""
 
 COMMANDS: Final = {
-    "up": "up",
-    "down": "running",
-    "status": "running",
-    "ps": "running",
-    "logs": "logs",
-    "events": "events",
-    "mappings": "mappings",
-    "invoke": "invoke",
-    "event": "event",
-    "executions": "executions",
-    "deploy": "deploy",
-    "doctor": "doctor",
-    "runtimes": "runtimes",
-    "keys": "keys",
+    name: module for section in SECTIONS.values() for name, module in section.items()
 }
-"""In which module of this room each is, under its own name."""
+
+
+_WHOLE: Final = 1_000
+"""Characters: none is cut off."""
 
 
 class Commands(click.Group):
     """Imports a command when it is typed: `hearth up` needs nothing of the others."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 -- click's signature
-        return sorted(COMMANDS)
+        return [*COMMANDS]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         module = COMMANDS.get(cmd_name)
@@ -41,6 +57,16 @@ class Commands(click.Group):
         command = getattr(import_module(f"hearth.cli.{module}"), cmd_name)
         assert isinstance(command, click.Command)
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """By sections, and each with its whole first sentence."""
+        for title, names in SECTIONS.items():
+            commands = [(name, self.get_command(ctx, name)) for name in names]
+            rows = [
+                (name, command.get_short_help_str(_WHOLE)) for name, command in commands if command
+            ]
+            with formatter.section(title):
+                formatter.write_dl(rows)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -53,7 +79,8 @@ class Commands(click.Group):
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["--help", "-h"]})
 @click.version_option(__version__, prog_name="hearth", message="%(prog)s %(version)s")
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """AWS Lambda on your own machines.
 
     \b
@@ -64,6 +91,7 @@ def cli() -> None:
 
     Every AWS client works too, with AWS_ENDPOINT_URL=http://127.0.0.1:4566.
     """
+    context.color = read_colour()
 
 
 def main() -> None:

@@ -1,12 +1,17 @@
 """How does the CLI speak? Sentences, tables, JSON; in colour on a terminal and plain elsewhere."""
 
 import re
+import shutil
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final, Literal
 
 import click
 import msgspec
+
+GAP: Final = 2
+BROKEN_WIDTH: Final = 22
+"""Characters of a word that stay together, where it may be broken."""
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # but tab and newline
 
@@ -28,10 +33,15 @@ def show_json(value: Any) -> None:
 
 
 def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A column whose name ends in `>` is aligned to the right."""
-    names = [column.removesuffix(">") for column in columns]
+    """A column whose name ends in `>` is aligned to the right; of one that ends in `~` a terminal
+    may break long words. A table that is too wide for the terminal is shown row by row."""
+    names = [column.rstrip(">~") for column in columns]
     if sys.stdout.isatty():
-        _show_rich_table(columns, names, rows)
+        width = shutil.get_terminal_size().columns
+        if fits(columns, rows, width):
+            _show_rich_table(columns, names, rows)
+        else:
+            click.echo(stacked(names, rows))
         return
     cells = [names, *rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
@@ -43,6 +53,32 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         click.echo("  ".join(padded).rstrip())
 
 
+def fits(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> bool:
+    """Without a word broken that may not be?"""
+    return sum(_narrowest(columns, rows)) + GAP * len(columns) <= width  # rich counts the last too
+
+
+def _narrowest(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
+    """How wide each column is at least: as its longest word, or as broken words may be."""
+    widths = []
+    for column, *cells in zip(columns, *rows, strict=True):
+        words = [column.rstrip(">~"), *(word for cell in cells for word in cell.split())]
+        longest = max(map(len, words))
+        widths.append(min(longest, BROKEN_WIDTH) if column.endswith("~") else longest)
+    return widths
+
+
+def stacked(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Each row as lines of its own, under its first cell."""
+    wide = max(map(len, names[1:]), default=0)
+    blocks = []
+    for first, *rest in rows:
+        named = zip(names[1:], rest, strict=True)
+        lines = [f"  {name.lower().ljust(wide)}  {cell}" for name, cell in named if cell]
+        blocks.append("\n".join([click.style(first, bold=True), *lines]))
+    return "\n\n".join(blocks)
+
+
 def _show_rich_table(
     columns: Sequence[str], names: Sequence[str], rows: Sequence[Sequence[str]]
 ) -> None:
@@ -50,12 +86,15 @@ def _show_rich_table(
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for column, name in zip(columns, names, strict=True):
-        table.add_column(name, justify="right" if column.endswith(">") else "left")
+    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0))
+    for column, name, least in zip(columns, names, _narrowest(columns, rows), strict=True):
+        side: Literal["left", "right"] = "right" if column.endswith(">") else "left"
+        table.add_column(name, justify=side, overflow="fold", min_width=least)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    Console().print(table)
+    context = click.get_current_context(silent=True)
+    is_plain = context is not None and context.color is False
+    Console(color_system=None if is_plain else "auto").print(table)
 
 
 def show_fields(fields: Sequence[tuple[str, str]]) -> None:

@@ -34,6 +34,14 @@ class RunFile(msgspec.Struct, frozen=True):
     started: str
 
 
+class NotADirectory(Failure):
+    def __init__(self, paths: StatePaths) -> None:
+        super().__init__(
+            f"{paths.state} is no directory. Say with --state DIR where the Hearth that is meant "
+            "keeps its state."
+        )
+
+
 @contextmanager
 def hold(paths: StatePaths) -> Iterator[None]:
     """Be the one Hearth on this state directory. Raises StartRefused if there is one already, or
@@ -105,6 +113,8 @@ def holder(paths: StatePaths) -> int | None:
         lock = os.open(paths.lock, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
+    except NotADirectoryError as error:
+        raise NotADirectory(paths) from error
     except OSError as error:
         raise Failure(f"{paths.lock} cannot be read: {error.strerror}.") from error
     try:
@@ -128,9 +138,9 @@ def running(paths: StatePaths) -> RunFile | None:
 
 
 def _unusable(paths: StatePaths, error: OSError) -> StartRefused:
+    why = "it is a file" if isinstance(error, FileExistsError) else error.strerror
     return StartRefused(
-        f"The state directory {paths.state} cannot be used: {error.strerror}. "
-        "Name another with --state DIR."
+        f"The state directory {paths.state} cannot be used: {why}. Name another with --state DIR."
     )
 
 

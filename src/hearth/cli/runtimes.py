@@ -51,7 +51,7 @@ def runtimes(platform: Platform, /, *, names: tuple[str, ...], as_json: bool) ->
         output.show_json([asdict(status) for status in found])
         return
     rows = [(status.name, _state(status), status.detail, status.fix) for status in found]
-    output.show_table(("RUNTIME", "STATE", "DETAIL", "TO DO"), rows)
+    output.show_table(("RUNTIME", "STATE", "DETAIL~", "TO DO~"), rows)
 
 
 def _state(status: "RuntimeStatus") -> str:

@@ -1,8 +1,10 @@
+import click
 import pytest
 from click.testing import CliRunner
 
 from hearth.cli import output
 from hearth.cli.main import COMMANDS, cli
+from hearth.settings import read_colour
 
 
 @pytest.mark.parametrize(
@@ -30,27 +32,47 @@ def test_a_table_that_is_piped_is_plain_and_aligned(capsys: pytest.CaptureFixtur
     assert capsys.readouterr().out == ("NAME        AGE\na          100s\nlong-name    2s\n")
 
 
+WIDE = ["FUNCTION", "SOURCE", "POLLED>", "DETAIL~"]
+ROW = ["hello", "stream/orders", "12", "a path of /several/long/parts/that/may/be/broken"]
+
+
+def test_a_table_fits_where_no_word_is_broken_that_may_not_be() -> None:
+    needed = len("FUNCTION") + len("stream/orders") + len("POLLED") + 22 + 4 * 2
+    assert output.fits(WIDE, [ROW], needed)
+    assert not output.fits(WIDE, [ROW], needed - 1)
+    assert output.fits(["NAME"], [], 80)
+
+
+def test_a_table_that_does_not_fit_is_shown_row_by_row() -> None:
+    shown = click.unstyle(
+        output.stacked(["FUNCTION", "SOURCE", "RESULT"], [["f", "q", ""], ["g", "s", "OK"]])
+    )
+    assert shown == "f\n  source  q\n\ng\n  source  s\n  result  OK"
+
+
+@pytest.mark.parametrize(
+    ("environment", "colour"),
+    [({}, None), ({"NO_COLOR": ""}, None), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)],
+)
+def test_who_wants_no_colours_gets_none(environment: dict[str, str], colour: bool | None) -> None:
+    assert read_colour(environment) is colour
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_is_told_how_to_complete(shell: str) -> None:
+    done = CliRunner().invoke(cli, ["completion", shell])
+    assert done.exit_code == 0
+    assert f"_HEARTH_COMPLETE={shell}_complete" in done.output
+
+
 def test_every_command_has_help_with_an_example() -> None:
     runner = CliRunner()
     listed = runner.invoke(cli, ["--help"])
     assert listed.exit_code == 0
     commands = [*COMMANDS]
-    assert {
-        "up",
-        "down",
-        "status",
-        "ps",
-        "logs",
-        "events",
-        "mappings",
-        "invoke",
-        "deploy",
-        "event",
-        "executions",
-        "doctor",
-        "runtimes",
-        "keys",
-    } == {*commands}
+    for name in commands:
+        assert f"  {name} " in listed.output
+    assert "..." not in listed.output.partition("Functions:")[2], "no sentence is cut off"
     events = [["events", name] for name in ("list", "show", "redrive", "purge")]
     keys = [["keys", "add"], ["keys", "remove"]]
     for command in [*([c] for c in commands if c != "keys"), *events, *keys]:

@@ -4,6 +4,8 @@ from pathlib import Path
 import pytest
 
 from hearth.cli import run_directory
+from hearth.cli.admin_client import AdminClient
+from hearth.cli.output import Failure
 from hearth.cli.run_directory import RunFile
 from hearth.settings import StartRefused, StatePaths
 
@@ -126,3 +128,15 @@ def test_a_state_directory_that_takes_no_bytes_is_refused_in_words(paths: StateP
         run_directory.hold(paths),
     ):
         pass
+
+
+def test_a_file_in_the_place_of_the_directory_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    paths = StatePaths(file)
+    with pytest.raises(StartRefused, match="cannot be used: it is a file"):
+        run_directory.make(paths)
+    with pytest.raises(Failure, match="file is no directory"):
+        run_directory.holder(paths)
+    with pytest.raises(Failure, match="file is no directory"):
+        AdminClient(paths).status()
