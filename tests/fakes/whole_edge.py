@@ -122,6 +122,7 @@ class WholeEdge:
     invoker: Echo
     requests: Jobs
     packages: Path
+    executions: Executions
 
     def send(self, request: HttpRequest) -> FakeResponder:
         """The answer may still be under way."""
@@ -182,7 +183,7 @@ async def whole_edge(directory: Path, *more: Operation) -> "AsyncIterator[WholeE
         )
         plane.jobs.spawn(documents.run(), name="documents")
         await asyncio.wait_for(documents.ready.wait(), WAIT_S_MAX)
-        yield WholeEdge(edge, plane, documents, kv, invoker, requests, directory)
+        yield WholeEdge(edge, plane, documents, kv, invoker, requests, directory, executions)
         await requests.wait_idle()
         await logs.close()
 
