@@ -253,7 +253,7 @@ def check_payload(payload: bytes) -> None:
         if not payload.isascii():
             payload.decode()  # the check above leaves the inside of strings alone
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        problem = describe(payload)
+        problem = describe(payload, error)
         if problem is not None:  # else only stricter than AWS: a lone surrogate
             raise InvalidRequestContent(_SYNTAX + problem) from error
 

@@ -6,11 +6,13 @@ A request that is no JSON is told why, with line and column, in the words that A
     'true' or 'false')
      at [Source: REDACTED (`StreamReadFeature.INCLUDE_SOURCE_IN_LOCATION` disabled); line: 1, …]
 
-Runs only after a fast check has failed. Columns are Jackson's: one past what was read, counted in
-bytes. Its texts: com.fasterxml.jackson.core.json.UTF8StreamJsonParser and its base classes.
+Runs only after a fast check has failed, and not for long: of a fault that is far behind in a large
+text only the kind and the place are said, as the fast check knows them. Columns are Jackson's: one
+past what was read, counted in bytes. Its texts: com.fasterxml.jackson.core.json.UTF8StreamJsonParser and its base classes.
 """
 
 import re
+from collections.abc import Callable
 from typing import Final
 
 SOURCE: Final = "REDACTED (`StreamReadFeature.INCLUDE_SOURCE_IN_LOCATION` disabled)"
@@ -18,9 +20,14 @@ DEPTH_MAX: Final = 1_000
 """Jackson's own bound for nesting."""
 
 TOKEN_SHOWN_MAX: Final = 256
+STEPS_MAX: Final = 20_000
+"""Tens of milliseconds, in which nobody else is served."""
 _SPACE: Final = b" \t\r\n"
 _DIGITS: Final = b"0123456789"
 _WORD = re.compile(rb"[A-Za-z0-9_$]+")
+_SPACES = re.compile(rb"[ \t\r\n]*")
+_SURROGATE_AT_END = re.compile(rb"\\u[dD][89a-fA-F]")
+_PLACE = re.compile(r"\(byte (\d+)\)")
 _PLAIN = re.compile(rb'[^"\\\x00-\x1f\x80-\xff]*')
 _ESCAPED: Final = b'"\\/bfnrt'
 _HEX: Final = b"0123456789abcdefABCDEF"
@@ -40,15 +47,36 @@ _PLUS: Final = (
 )
 
 
-def describe(text: bytes) -> str | None:
-    """Jackson's message with its location, or None if nothing is wrong."""
+def describe(
+    text: bytes, error: Exception | None = None, *, steps_max: int = STEPS_MAX
+) -> str | None:
+    """Jackson's message with its location, or None if nothing is wrong; `error` is what the fast
+    check found."""
     try:
-        _Scanner(text).document()
-    except _Malformed as error:
-        if error.position is None:
-            return str(error)
-        return f"{error}\n at {_place(text, error.position)}"
+        _Scanner(text, steps_max).document()
+    except _Malformed as fault:
+        if fault.position is None:
+            return str(fault)
+        return f"{fault}\n at {_place(text, fault.position)}"
+    except _TooLong:
+        return None if error is None else _roughly(text, error)
     return None
+
+
+def _roughly(text: bytes, error: Exception) -> str | None:
+    """None where the fast check is stricter than Jackson, or may be."""
+    if isinstance(error, UnicodeDecodeError):
+        message = f"Invalid UTF-8 start byte {text[error.start]:#x}"
+        return f"{message}\n at {_place(text, error.start + 1)}"
+    place = _PLACE.search(str(error))
+    if place is None:
+        is_cut = "truncated" in str(error) and _SURROGATE_AT_END.search(text[-16:]) is None
+        return f"Unexpected end-of-input\n at {_place(text, len(text))}" if is_cut else None
+    at = int(place[1])
+    if "surrogate" in str(error) or at >= len(text):
+        return None
+    message = f"Unexpected character {_shown(text[at : at + 1], True)}: expected a valid value"
+    return f"{message} ({_VALUE})\n at {_place(text, at + 1)}"
 
 
 def _place(text: bytes, position: int) -> str:
@@ -64,17 +92,22 @@ class _Malformed(Exception):
         self.position = position
 
 
+class _TooLong(Exception):
+    """Nothing was wrong so far."""
+
+
 class _Scanner:
     """Walks one document. The open containers are a stack, so that depth costs no recursion."""
 
-    def __init__(self, text: bytes) -> None:
+    def __init__(self, text: bytes, steps_max: int = STEPS_MAX) -> None:
         self._text = text
+        self._left = steps_max
         self._at = 0
         self._open: list[tuple[bytes, int]] = []
         """What closes each container, and where it began."""
 
     def document(self) -> None:
-        self._skip_space("")
+        self._skip_space(str)
         self._refuse_a_close()
         self._value()
         while self._open:
@@ -99,7 +132,6 @@ class _Scanner:
     def _type(self) -> str:
         return _TYPES[self._closing]
 
-    @property
     def _unclosed(self) -> str:
         """The end of the text inside a container, after a value or before the first."""
         if not self._open:
@@ -108,7 +140,6 @@ class _Scanner:
         place = _place(self._text, start)
         return f": expected close marker for {_TYPES[closing]} (start marker at {place})"
 
-    @property
     def _between(self) -> str:
         """The end of the text where an entry has begun, or must."""
         return f" within/between {self._type} entries"
@@ -134,6 +165,7 @@ class _Scanner:
 
     def _after_value(self) -> None:
         """A comma and the next value, or the end of the innermost container."""
+        self._step()
         self._skip_space(self._unclosed)
         if self._peek() == self._closing:
             self._leave()
@@ -250,6 +282,7 @@ class _Scanner:
     def _string(self, kind: str, eof: str) -> None:
         self._at += 1
         while True:
+            self._step()
             found = _PLAIN.match(self._text, self._at)
             assert found is not None
             self._at = found.end()
@@ -299,24 +332,28 @@ class _Scanner:
         self._at += length
         return character
 
-    def _skip_space(self, eof: str | None) -> None:
-        """To the next token. `eof` is what is wrong if there is none; None: nothing."""
-        while self._at < len(self._text):
+    def _step(self) -> None:
+        self._left -= 1
+        if self._left < 0:
+            raise _TooLong
+
+    def _skip_space(self, eof: Callable[[], str] | None) -> None:
+        """To the next token. `eof` says what is wrong if there is none; None: nothing."""
+        spaces = _SPACES.match(self._text, self._at)
+        assert spaces is not None
+        self._at = spaces.end()
+        if self._at < len(self._text):
             found = self._text[self._at : self._at + 1]
-            if found in _SPACE:
-                self._at += 1
-            elif found < b" ":
+            if found < b" ":
                 raise _Malformed(
                     f"Illegal character {_shown(found, True)}: only regular white space "
                     "(\\r, \\n, \\t) is allowed between tokens",
                     self._at + 1,
                 )
-            elif found == b"/":
+            if found == b"/":
                 raise self._unexpected(_COMMENT)
-            else:
-                return
-        if eof is not None:
-            self._peek(eof)
+        elif eof is not None:
+            self._peek(eof())
 
     def _peek(self, eof: str = "") -> bytes:
         """The next byte. Raises _Malformed at the end of the text."""

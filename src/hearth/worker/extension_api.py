@@ -20,7 +20,7 @@ import msgspec
 from hearth.base.http1 import HttpRequest, Responder
 from hearth.model.functions import FunctionVersion
 from hearth.worker.extension_states import STEPS, ExtensionState, Step
-from hearth.worker.inside_errors import ACCEPTED, JSON, refuse, refuse_path
+from hearth.worker.inside_errors import ACCEPTED, JSON, UNREADABLE, refuse, refuse_path
 
 EXTENSION_ROOT: Final = "/2020-01-01/extension/"
 EXTENSIONS_MAX: Final = 10
@@ -285,7 +285,7 @@ def _give(extension: Extension, event: bytes) -> None:
 def _parse(body: bytes, responder: Responder) -> _Registration | None:
     try:
         registration = msgspec.json.decode(body, type=_Registration)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         refuse(responder, 403, "InvalidRequestFormat", str(error))
         return None
     if registration.configurationKeys:

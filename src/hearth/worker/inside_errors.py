@@ -8,6 +8,8 @@ from hearth.base.http1 import Responder
 
 JSON: Final = (("Content-Type", "application/json"),)
 ACCEPTED: Final = b'{"status":"OK"}\n'
+UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What msgspec may make of JSON that a function wrote: none, no UTF-8, or nested too deeply."""
 
 
 def refuse(responder: Responder, status: int, error_type: str, message: str) -> None:

@@ -39,6 +39,8 @@ _RESTORE_ERROR: Final = ROOT + "restore/error"
 _ERROR_TYPE_HEADER: Final = "lambda-runtime-function-error-type"
 _ERROR_BODY_TRAILER: Final = "lambda-runtime-function-error-body"
 _MODE_HEADER: Final = "lambda-runtime-function-response-mode"
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
+_BREAKS = re.compile(r"[\r\n\0]+")
 _ERROR_TYPE = re.compile(r"(Runtime|Function)\.[A-Z][a-zA-Z]+")
 
 
@@ -363,10 +365,10 @@ def event_headers(
 
 
 def _one_line(json_text: str) -> str:
-    """JSON text that fits a header: ASCII, and no line breaks (they could forge headers)."""
-    if json_text.isascii() and not any(c in json_text for c in "\r\n\0"):
-        return json_text
-    return json.dumps(json.loads(json_text))
+    """JSON text that fits a header: ASCII, and no line breaks (they could forge headers). What is
+    not ASCII is inside of strings, what breaks lines is not."""
+    plain = _NOT_ASCII.sub(lambda found: json.dumps(found[0])[1:-1], json_text)
+    return _BREAKS.sub(" ", plain)
 
 
 def _unbase64(text: str) -> bytes:

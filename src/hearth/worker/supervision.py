@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from hearth.base.http1 import HttpRequest, Responder
-from hearth.worker.inside_errors import ACCEPTED, JSON, refuse, refuse_path
+from hearth.worker.inside_errors import ACCEPTED, JSON, UNREADABLE, refuse, refuse_path
 from hearth.worker.output import LineSplitter
 from hearth.worker.sandboxes.contract import Exit, ExitKind, Mount, Program, Sandbox
 
@@ -158,7 +158,7 @@ class Supervision:
     def _news(self, kind: str, body: bytes, responder: Responder) -> None:
         try:
             news = msgspec.json.decode(body, type=_News)
-        except msgspec.MsgspecError as error:  # the function itself says this
+        except UNREADABLE as error:  # the function itself says this
             refuse(responder, 400, "InvalidRequest", str(error))
             return
         responder.send(202, JSON, ACCEPTED)

@@ -22,6 +22,7 @@ from hearth.model.log_settings import LEVEL_DEFAULT, LEVELS, LogFormat, admits
 from hearth.model.traces import TraceHeader
 from hearth.worker import report
 from hearth.worker.extension_api import Extension
+from hearth.worker.inside_errors import UNREADABLE
 from hearth.worker.report import Failure
 
 _ALIASES: Final = {"WARNING": "WARN", "CRITICAL": "FATAL"}
@@ -301,7 +302,7 @@ def _level_of(line: bytes) -> str:
         return LEVEL_DEFAULT
     try:
         said = (_decoder.decode(line).level or "").upper()
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return LEVEL_DEFAULT
     said = _ALIASES.get(said, said)
     return said if said in LEVELS else LEVEL_DEFAULT

@@ -1,10 +1,21 @@
 import json
+import re
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hearth.api.json_errors import DEPTH_MAX, SOURCE, describe
+from hearth.api.invoke import check_payload
+from hearth.api.json_errors import (
+    DEPTH_MAX,
+    SOURCE,
+    STEPS_MAX,
+    _Scanner,
+    _TooLong,
+    describe,
+)
+from hearth.model.errors import InvalidRequestContent
 
 UNCLOSED = (
     f"expected close marker for {{}} (start marker at [Source: {SOURCE}; line: 1, column: {{}}]"
@@ -222,3 +233,47 @@ def test_any_bytes_get_an_answer(data: bytes) -> None:
     assert (describe(data) is None) is is_json(data)
     described = describe(b'"' + data + b'"')
     assert (described is None) is is_json(b'"' + data + b'"')
+
+
+ESCAPES = r'"\ud800"', r'"\ud800\u0041"', r'"\udc00"'
+
+
+@given(st.text(alphabet='{}[]",:\\ntrue01-.eE u\x00é', max_size=12))
+def test_what_is_said_roughly_agrees_about_what_is_wrong(text: str) -> None:
+    data = text.encode()
+    try:
+        msgspec.json.Decoder(msgspec.Raw).decode(data)
+    except msgspec.DecodeError as error:
+        rough = describe(data, error, steps_max=0)
+        assert rough is None or describe(data) is not None
+
+
+LARGE = {
+    "many values": b"[" + b"1," * 1_000_000 + b"x]",
+    "objects": b"[" + b'{"a":1},' * 300_000 + b"x]",
+    "escapes": b'["' + rb"\n" * 1_000_000 + b'" x]',
+    "characters": b'["' + "é".encode() * 1_000_000 + b'" x]',
+    "space": b"[" + b" " * 3_000_000 + b"x]",
+    "far behind": b'["' + b"a" * 3_000_000 + b'",[' + b"1," * 9_000 + b"x]]",
+    "cut off": b"[" + b"1," * 1_000_000 + b"1",
+    "no UTF-8": b"[" + b"1," * 1_000_000 + b'"\xff"]',
+}
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_a_fault_far_behind_is_said_without_looking_for_long(name: str) -> None:
+    """It took ten seconds and more, in which nobody was served."""
+    with pytest.raises(InvalidRequestContent) as refused:
+        check_payload(LARGE[name])
+    column = int(re.findall(r"line: 1, column: (\d+)\]", refused.value.message)[0])
+    assert abs(column - len(LARGE[name])) <= 4
+
+
+def test_the_search_for_a_fault_ends() -> None:
+    with pytest.raises(_TooLong):
+        _Scanner(b"[0" + b",0" * STEPS_MAX + b"x").document()
+
+
+def test_what_only_the_fast_check_refuses_is_let_through() -> None:
+    for text in ESCAPES:
+        check_payload(b"[" + b"1," * STEPS_MAX + text.encode() + b"]")

@@ -240,3 +240,19 @@ def test_the_first_error_explains_the_exit() -> None:
 def test_unknown_paths_are_404() -> None:
     assert Scene().call("GET", "register").status == 404
     assert Scene().call("POST", "event/next").status == 404
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"configurationKeys": ' + b"[" * 50_000 + b"]" * 50_000 + b"}",
+        b'{"events": ["\xff"]}',
+        b'{"events": [1]}',
+        b"[",
+    ],
+)
+def test_a_registration_that_cannot_be_read_is_refused(body: bytes) -> None:
+    scene = Scene()
+    answer = scene.register(events=body)
+    assert (answer.status, answer.json["errorType"]) == (403, "InvalidRequestFormat")
+    assert scene.register().status == 200

@@ -339,3 +339,11 @@ def test_only_an_invoke_for_a_tenant_names_it() -> None:
     plain = event_headers(R1, 1, "arn", "trace", None)
     for_blue = event_headers(R1, 1, "arn", "trace", None, "blue")
     assert for_blue == [*plain, ("Lambda-Runtime-Aws-Tenant-Id", "blue")]
+
+
+def test_a_client_context_is_never_read_anew() -> None:
+    """Deeper than a parser in Python goes, at this place in the stack or another."""
+    deep = "[" * 1_500 + "]" * 1_500
+    headers = dict(event_headers(R1, 1, "arn", "Root=1", '{"\u00e9\U0001f600": ' + deep + "}"))
+    value = headers["Lambda-Runtime-Client-Context"]
+    assert value == r'{"\u00e9\ud83d\ude00": ' + deep + "}"

@@ -126,3 +126,14 @@ def test_json_names_the_tenant_and_text_does_not() -> None:
         assert json.loads(line)["record"]["tenantId"] == "blue"
     plain = lines_of(replace(of_blue, logging=LogSettings()), Noon(), STREAM)
     assert plain.start(REQUEST, ARN) == "START RequestId: r-1 Version: $LATEST"
+
+
+DEEP = b'{"level": "ERROR", "a": ' + b"[" * 50_000 + b"]" * 50_000 + b"}"
+
+
+@pytest.mark.parametrize("line", [DEEP, b'{"level": "\xff"}', b'{"level": [', b'{"level": 1}'])
+def test_a_line_that_cannot_be_read_is_one_without_a_level(line: bytes) -> None:
+    assert lines(application="INFO").admitted([line]) == [line]
+    assert lines(application="ERROR").admitted([line, b'{"level": "ERROR"}']) == [
+        b'{"level": "ERROR"}'
+    ]

@@ -17,7 +17,7 @@ from hearth.model.ids import RequestId
 from hearth.model.invocations import Invocation
 from hearth.worker.environment import ExecutionEnvironment, Launch
 from hearth.worker.sandboxes.contract import Exit, ExitKind
-from hearth.worker.telemetry.hub import iso
+from hearth.worker.telemetry.hub import Telemetry, _object_or_text, iso
 from unit.worker.test_environment import FUNCTION, PROGRAM
 
 EVENTUALLY_S = 30.0
@@ -415,3 +415,22 @@ def test_a_subscriber_that_is_not_there_costs_nothing_but_its_events() -> None:
 
 def test_times_are_lambdas() -> None:
     assert iso(1_665_533_030_064) == "2022-10-12T00:03:50.064Z"
+
+
+def test_what_is_kept_for_who_subscribes_later_is_bounded_and_odd_lines_are_text() -> None:
+    deep = b'{"a": ' + b"[" * 50_000 + b"]" * 50_000 + b"}"
+    line = b"x" * 200_000
+
+    async def scenario() -> None:
+        async with Jobs() as jobs:
+            hub = Telemetry(OpenSandbox(), SystemClock(), jobs)
+            hub.has_json_lines = True
+            for _ in range(100):
+                hub.lines("function", [line])
+            kept = sum(len(event.record) for event in hub._early)
+            assert 0 < kept <= 1 << 20
+            hub.close_registration()
+        assert _object_or_text(deep.decode()) == deep.decode()
+        assert _object_or_text('{"a": 1}') == {"a": 1}
+
+    asyncio.run(scenario())

@@ -108,3 +108,16 @@ def test_all_that_is_wrong_is_said_at_once() -> None:
 def test_what_is_no_subscription_at_all_is_refused(data: bytes) -> None:
     with pytest.raises(InvalidSubscription, match="Request body is invalid"):
         parse("ext", TELEMETRY, data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'{"buffering": {"a": ' + b"[" * 50_000 + b"]" * 50_000 + b"}}",
+        b'{"schemaVersion": "\xff"}',
+        b"{",
+    ],
+)
+def test_what_cannot_be_read_is_refused(data: bytes) -> None:
+    with pytest.raises(InvalidSubscription, match="Request body is invalid"):
+        parse("ext", TELEMETRY, data)

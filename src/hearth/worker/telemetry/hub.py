@@ -19,7 +19,7 @@ from hearth.base.clock import Clock
 from hearth.base.http1 import HttpRequest, Responder
 from hearth.base.jobs import Jobs
 from hearth.worker.extension_api import Extension, ExtensionApi
-from hearth.worker.inside_errors import JSON, refuse
+from hearth.worker.inside_errors import JSON, UNREADABLE, refuse
 from hearth.worker.sandboxes.contract import Sandbox
 from hearth.worker.telemetry.buffer import Dropped
 from hearth.worker.telemetry.delivery import Delivery, connector
@@ -42,6 +42,7 @@ PATHS: Final = {
 }
 _NAMES: Final = {TELEMETRY: "Telemetry", LOGS: "Logs"}
 _EARLY_MAX: Final = 1_000
+_EARLY_BYTES_MAX: Final = 1 << 20
 _OF_LOGS: Final = {
     "platform.start",
     "platform.end",
@@ -86,6 +87,7 @@ class Telemetry:
         self._is_paused = is_paused
         self._is_open = True
         self._early: list[Event] = []
+        self._early_bytes = 0
         self._deliveries: dict[tuple[str, str], Delivery] = {}
         self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
 
@@ -102,10 +104,17 @@ class Telemetry:
                 self._send(Event(kind, kind, line.decode("utf-8", "replace"), time))
 
     def _send(self, event: Event) -> None:
-        if self._is_open and len(self._early) < _EARLY_MAX:
-            self._early.append(event)
+        if self._is_open:
+            self._keep(event)
         for delivery in self._deliveries.values():
             self._add(delivery, event)
+
+    def _keep(self, event: Event) -> None:
+        """For who subscribes later in the init."""
+        size = len(event.record) if isinstance(event.record, str) else 0
+        if len(self._early) < _EARLY_MAX and self._early_bytes + size <= _EARLY_BYTES_MAX:
+            self._early.append(event)
+            self._early_bytes += size
 
     def _add(self, delivery: Delivery, event: Event) -> None:
         subscription = delivery.subscription
@@ -231,7 +240,7 @@ def _is_for(type_: str, subscription: Subscription) -> bool:
 def _object_or_text(line: str) -> Any:
     try:
         found = msgspec.json.decode(line)
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return line
     return found if isinstance(found, dict) else line
 

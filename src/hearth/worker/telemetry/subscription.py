@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from hearth.worker.inside_errors import UNREADABLE
+
 TELEMETRY: Final = "telemetry"
 LOGS: Final = "logs"
 SCHEMAS: Final = {
@@ -72,7 +74,7 @@ def parse(name: str, api: str, data: bytes) -> Subscription:
     """Raises InvalidSubscription."""
     try:
         body = msgspec.json.decode(data, type=_Body)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise InvalidSubscription(f"Request body is invalid: {error}") from error
     wrong: list[str] = []
     destination = body.destination or _Destination()
