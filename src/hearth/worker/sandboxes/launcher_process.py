@@ -132,13 +132,16 @@ class Launcher:
         self._selector.register(wake, selectors.EVENT_READ, lambda: self._reap(wake))
         self._selector.register(self._control, selectors.EVENT_READ, self._obey)
         while True:
-            for key, _ in self._selector.select():
+            ready = self._selector.select(self._zygotes.look_again_s)
+            for key, _ in ready:
                 try:
                     key.data()
                 except (BrokenPipeError, ConnectionResetError):
                     if not self._has_worker():
                         os._exit(0)  # as in _obey
                     # a program's socket, then: the next read of it finds its end
+            if self._zygotes.look_again_s is not None:
+                self._zygotes.look_again(in_time=not ready)
 
     def _has_worker(self) -> bool:
         try:

@@ -24,7 +24,6 @@ import selectors
 import signal
 import socket
 import struct
-import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -35,12 +34,13 @@ from hearth.worker.sandboxes.launcher_births import Born, hosts_pid
 from hearth.worker.sandboxes.processes import close_all
 
 _EARLY_MAX: Final = 64
-_LOOKS_MAX: Final = 1000
-_LOOK_AGAIN_S: Final = 0.0005
+LOOKS_MAX: Final = 1000
+LOOK_AGAIN_S: Final = 0.001
 _WORD_BYTES: Final = 1024
 _CREDENTIALS: Final = "3i"
 
 Send = Callable[[dict[str, Any], tuple[int, ...]], None]
+IsStill = Callable[[int, int, set[int | None]], bool]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -56,6 +56,8 @@ class Fork:
     birth: socket.socket | None = None
     inside: int = 0
     """The program's pid inside the template's pid namespace."""
+    looks_left: int = LOOKS_MAX
+    """Before it is given up, as the template does not stand still."""
 
     def close(self) -> None:
         close_all(*self.outputs, *self.for_worker, self.door)
@@ -108,13 +110,20 @@ class Templates:
         send: Send,
         make_nurse: "Callable[[Template], None]",
         start_next: Callable[[int], None],
+        fail: Callable[[Born, str], None],
+        is_still: IsStill = launcher_seen.is_still,
     ) -> None:
-        """`send` speaks to the worker; `start_next` is told the box whose turn has come."""
+        """`send` speaks to the worker; `start_next` is told the box whose turn has come, `fail`
+        that of which no process came."""
         self._selector = selector
         self._send = send
         self._make_nurse = make_nurse
         self._start_next = start_next
+        self._fail_start = fail
+        self._is_still = is_still
         self._templates: dict[int, Template] = {}
+        self._unsettled: list[tuple[Template, Fork]] = []
+        """Those that are looked at again, and what for."""
 
     def get(self, box: int) -> Template | None:
         return self._templates.get(box)
@@ -147,14 +156,13 @@ class Templates:
             return
         except OSError:
             said = ""
+        self._selector.unregister(template.channel)  # one word, or a function could keep us busy
         if not said:
-            self._selector.unregister(template.channel)
             template.channel.close()
             said = "its interpreter was started anew, or has ended"
-        if template.nurse is None and template.said is None:
-            template.said = said
-            if template.asked is not None:
-                self._take_word(template, said)
+        template.said = said
+        if template.asked is not None:
+            self._take_word(template, said)
 
     def _take_word(self, template: Template, said: str) -> None:
         if said.encode() != zygote_template.READY:
@@ -174,6 +182,7 @@ class Templates:
             self._answer(number, {"error": why})
 
     def _refuse(self, template: Template, why: str) -> None:
+        template.channel.close()
         number, template.asked = template.asked, None
         if number is not None:
             self._answer(number, {"answer": {"why_not": why}})
@@ -208,22 +217,46 @@ class Templates:
         """Whether its turn comes later; else it has begun. Raises OSError."""
         if template.is_gone or not template.pid:
             raise OSError(0, "the template has ended")
-        if template.at_work is not None:
+        fork = template.at_work
+        if fork is not None and fork.born is not born:
             template.waiting.append(born.order.box)
             return True
-        template.at_work = Fork(born=born)
-        self._check_still(template)
-        return False
+        if fork is None:
+            template.at_work = fork = Fork(born=born)
+        if self._stands_still(template):
+            return False
+        self._unsettled.append((template, fork))
+        return True
 
-    def _check_still(self, template: Template) -> None:
-        """Raises OSError if anything in its pid namespace may run but what it has forked."""
+    def _stands_still(self, template: Template) -> bool:
+        """Whether nothing in its pid namespace may run but what it has forked. Raises OSError."""
         init, known = template.born.pid, {born.program for born in template.forks.values()}
         assert init is not None
-        for _ in range(_LOOKS_MAX):  # a signal takes effect when its process has a CPU again
-            if launcher_seen.is_still(init, template.pid, known):
-                return
-            time.sleep(_LOOK_AGAIN_S)
-        raise OSError(0, "the template does not stand still")
+        return self._is_still(init, template.pid, known)
+
+    @property
+    def look_again_s(self) -> float | None:
+        """When `look_again` is to be called."""
+        return LOOK_AGAIN_S if self._unsettled else None
+
+    def look_again(self, *, in_time: bool) -> None:
+        """A signal takes effect when its process has a CPU again, which others need not wait for;
+        or never, if the function keeps a process of which we do not know. `in_time`: it is
+        `look_again_s` since the last look."""
+        unsettled, self._unsettled = self._unsettled, []
+        for template, fork in unsettled:
+            if template.at_work is not fork:
+                continue  # it was killed meanwhile
+            fork.looks_left -= in_time
+            try:
+                if self._stands_still(template):
+                    self._start_next(fork.born.order.box)
+                elif fork.looks_left:
+                    self._unsettled.append((template, fork))
+                else:
+                    self._fail_start(fork.born, "the template does not stand still")
+            except OSError as error:
+                self._fail_start(fork.born, str(error))
 
     def nest_is_made(self, template: Template, born: Born, door: int, fds: list[int]) -> None:
         """`fds`: two write ends, then those for the worker. Raises OSError."""
@@ -404,7 +437,8 @@ class Templates:
             close_all(template.process)
             template.process = None
             if template.channel.fileno() >= 0:
-                self._selector.unregister(template.channel)
+                if template.said is None:
+                    self._selector.unregister(template.channel)
                 template.channel.close()
         return template
 

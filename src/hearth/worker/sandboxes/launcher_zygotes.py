@@ -60,9 +60,17 @@ class Zygotes:
         self._binder = Binder()
         self._zygotes: dict[int, Zygote] = {}
         self._born: dict[int, Born] = {}
-        self._templates = Templates(selector, self._send, self._make_nurse, self._start_next)
+        self._templates = Templates(
+            selector, self._send, self._make_nurse, self._start_next, self._fail
+        )
+        self.look_again = self._templates.look_again
         self._strays: dict[int, int] = {}
         """Ends of processes whose zygote has not told their pid yet."""
+
+    @property
+    def look_again_s(self) -> float | None:
+        """When `look_again` is to be called, if nothing happens before."""
+        return self._templates.look_again_s
 
     def runs(self, box: int) -> bool:
         return box in self._born
