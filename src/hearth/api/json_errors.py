@@ -8,7 +8,8 @@ A request that is no JSON is told why, with line and column, in the words that A
 
 Runs only after a fast check has failed, and not for long: of a fault that is far behind in a large
 text only the kind and the place are said, as the fast check knows them. Columns are Jackson's: one
-past what was read, counted in bytes. Its texts: com.fasterxml.jackson.core.json.UTF8StreamJsonParser and its base classes.
+past what was read, counted in bytes. Its texts:
+com.fasterxml.jackson.core.json.UTF8StreamJsonParser and its base classes.
 """
 
 import re
