@@ -345,9 +345,9 @@ def test_a_runtime_that_this_hearth_cannot_run_says_so_when_invoked(
 
 def test_an_operation_that_is_not_there_yet_says_so_by_name(client: "LambdaClient") -> None:
     with pytest.raises(botocore.exceptions.ClientError) as caught:
-        client.list_capacity_providers()
+        client.get_function_scaling_config(FunctionName="f", Qualifier="1")
     assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 501
-    assert "ListCapacityProviders" in caught.value.response["Error"]["Message"]
+    assert "GetFunctionScalingConfig" in caught.value.response["Error"]["Message"]
 
 
 def test_the_same_environment_serves_one_client_after_another(client: "LambdaClient") -> None:

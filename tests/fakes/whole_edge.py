@@ -30,6 +30,7 @@ from hearth.api.operation import Operation
 from hearth.api.operations import (
     account,
     aliases,
+    capacity_providers,
     code_signing,
     concurrency,
     durable,
@@ -250,6 +251,7 @@ def operations(
         *recursion.operations(plane.functions, Recursions(documents)),
         *code_signing.operations(plane.functions, signing),
         *permissions.operations(plane.functions, Permissions(documents, plane.functions.revisions)),
+        *capacity_providers.OPERATIONS,
         *sts.OPERATIONS,
     )
 

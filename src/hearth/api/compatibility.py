@@ -124,17 +124,20 @@ LAMBDA: Final[Mapping[str, Support]] = MappingProxyType(
             "PutFunctionCodeSigningConfig",
             "UpdateCodeSigningConfig",
         ),
+        **works_but(
+            "there are none, as managed instances cannot be had here",
+            "DeleteCapacityProvider",
+            "GetCapacityProvider",
+            "ListCapacityProviders",
+            "ListFunctionVersionsByCapacityProvider",
+            "UpdateCapacityProvider",
+        ),
         **works_but(_SOURCES, "CreateEventSourceMapping", "UpdateEventSourceMapping"),
         **unsupported(
             "managed instances",
             "CreateCapacityProvider",
-            "DeleteCapacityProvider",
-            "GetCapacityProvider",
             "GetFunctionScalingConfig",
-            "ListCapacityProviders",
-            "ListFunctionVersionsByCapacityProvider",
             "PutFunctionScalingConfig",
-            "UpdateCapacityProvider",
         ),
     }
 )
@@ -190,6 +193,7 @@ The reasons are in `docs/decisions`.
   belong into the package or a layer.
 - Zip entries that are compressed with bzip2 or LZMA are refused.
 - `Code.Location` of GetFunction is a link to Hearth itself.
+- There is no EC2 here: a `VpcConfig` answers AWS's error for a subnet that does not exist.
 
 ### Versions and aliases
 

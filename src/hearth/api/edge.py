@@ -53,6 +53,7 @@ from hearth.model.errors import (
 )
 from hearth.model.ids import Caller
 from hearth.model.invocations import InvokeCall
+from hearth.model.limits import REQUEST_BODY_BYTES_MAX
 
 SERVICES: Final = ("lambda", "sts", "logs")
 """What Hearth serves; the first answers for requests that name no service."""
@@ -150,8 +151,25 @@ class Edge:
     def answer_refusal(self, refusal: HttpRefusal) -> tuple[int, list[tuple[str, str]], bytes]:
         """What to say to bytes that were no acceptable HTTP: an `ErrorAnswer` of the server."""
         kind = RequestEntityTooLarge if refusal.status == 413 else BadRequest
-        answer = self._default.encode_error(kind(refusal.reason), self._request_ids())
+        error = kind(self._too_large_for(refusal) or refusal.reason)
+        answer = self._default.encode_error(error, self._request_ids())
         return refusal.status, answer.headers, answer.body
+
+    def _too_large_for(self, refusal: HttpRefusal) -> str | None:
+        """AWS's words for a request that is too large for its operation (recorded)."""
+        method, target = refusal.asked
+        if not method:
+            return None
+        try:
+            match = self._default.match(HttpRequest(method, target, {}, b"", {}, ""))
+        except ServiceError:
+            return None
+        if (match.operation.service, match.operation.name) == INVOKE:
+            return None  # whose payloads may be smaller still, and have words of their own
+        return (
+            f"Request must be smaller than {REQUEST_BODY_BYTES_MAX} bytes for the "
+            f"{match.operation.name} operation"
+        )
 
     # --- every operation but Invoke
 

@@ -2,6 +2,7 @@
 
 from hearth.api.operation import Operation, Permits
 from hearth.api.operations import (
+    capacity_providers,
     code_signing,
     event_invoke,
     function_urls,
@@ -58,6 +59,7 @@ def setting_operations(
         *runtime_management.operations(parts.functions),
         *recursion.operations(parts.functions, Recursions(documents)),
         *code_signing.operations(parts.functions, signing),
+        *capacity_providers.OPERATIONS,
         *permissions.operations(parts.functions, _permissions(parts)),
     )
 

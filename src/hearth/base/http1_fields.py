@@ -22,10 +22,12 @@ _names: dict[str, str] = {}
 class HttpRefusal(Exception):
     """What the client sent will not be served. `status` and `reason` may be shown to it."""
 
-    def __init__(self, status: int, reason: str) -> None:
+    def __init__(self, status: int, reason: str, asked: tuple[str, str] = ("", "")) -> None:
+        """`asked`: method and target, where they matter for what is said."""
         super().__init__(f"{status} {reason}")
         self.status = status
         self.reason = reason
+        self.asked = asked
 
 
 def split_lines(raw: bytes | bytearray) -> list[str]:

@@ -289,12 +289,12 @@ class RequestParser:
             raise HttpRefusal(400, "Missing Host header.")
         connection = headers.get("connection")
         self.keep_alive = not is_old if connection is None else _keeps(connection, is_old)
-        self._frame(headers, is_old)
+        self._frame(headers, is_old, (method, target))
         if "expect" in headers and not is_old:
             self._expect(headers["expect"])
         self._head = method, target, headers
 
-    def _frame(self, headers: dict[str, str], is_old: bool) -> None:
+    def _frame(self, headers: dict[str, str], is_old: bool, asked: tuple[str, str]) -> None:
         """Find out where the body ends: the one thing that must not be ambiguous."""
         length, coding = headers.get("content-length"), headers.get("transfer-encoding")
         self.received = 0
@@ -310,7 +310,7 @@ class RequestParser:
                 raise HttpRefusal(400, "Malformed Content-Length.")
             self._wanted = int(length)
             if self._wanted > self._limits.body_bytes_max:
-                raise HttpRefusal(413, "Request body is too large.")
+                raise HttpRefusal(413, "Request body is too large.", asked)
 
     def _expect(self, expectation: str) -> None:
         if expectation.lower() != "100-continue":

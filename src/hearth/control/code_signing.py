@@ -22,7 +22,7 @@ from hearth.control.documents import AccountScope, Document, Documents, Kind
 from hearth.control.replica import Replica
 from hearth.control.rules import shown
 from hearth.control.tags import Tagged, Tagging
-from hearth.control.validation import check_tags
+from hearth.control.validation import check_new_tags
 from hearth.model.errors import ResourceConflict, ResourceNotFound, ServiceError
 from hearth.model.functions import FunctionVersion
 from hearth.model.ids import PARTITION, AccountId, FunctionKey, Region
@@ -103,7 +103,7 @@ class CodeSigning:
     async def create(
         self, scope: AccountScope, change: SigningChange, tags: dict[str, str]
     ) -> SigningConfig:
-        check_tags(tags)
+        check_new_tags(tags)
         id_ = f"csc-{self._ids().replace('-', '')[:ID_LENGTH]}"
         config = SigningConfig(
             arn=f"arn:{PARTITION}:lambda:{scope.region}:{scope.account}:code-signing-config:{id_}",

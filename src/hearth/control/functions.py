@@ -41,10 +41,10 @@ from hearth.control.validation import (
     check_dead_letter,
     check_environment,
     check_name,
+    check_new_tags,
     check_runtime,
     check_sizes,
     check_snap_start,
-    check_tags,
     check_tenancy,
 )
 from hearth.control.versions import Forget, Versions, number_of
@@ -287,7 +287,7 @@ def _check_new(request: CreateFunction) -> None:
         check_runtime(request.runtime)
     check_sizes(request.timeout_s, request.memory_mb, request.tmp_mb)
     check_environment(request.environment)
-    check_tags(request.tags)
+    check_new_tags(request.tags)
 
 
 async def _check_total(package: bytes | Path, layers: tuple[LayerUse, ...]) -> None:

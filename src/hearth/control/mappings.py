@@ -25,7 +25,7 @@ from hearth.control.mapping_rules import (
     kind_of,
 )
 from hearth.control.tags import Tagged, Tagging
-from hearth.control.validation import check_tags, no_tenants
+from hearth.control.validation import check_new_tags, no_tenants
 from hearth.model.endpoints import Endpoints, no_endpoint
 from hearth.model.errors import (
     InternalFailure,
@@ -105,7 +105,7 @@ class EventSourceMappings:
         assert source_arn is not None, "it has a kind"
         check_new(kind, source_arn, change)
         check_change(kind, change, self._endpoints)
-        check_tags(tags)
+        check_new_tags(tags)
         mapping = self._changed(
             EventSourceMapping(
                 uuid=self._ids(),

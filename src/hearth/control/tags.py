@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from hearth.control.documents import AccountScope, Document, Documents, Kind
-from hearth.control.validation import check_tags
+from hearth.control.validation import check_new_tags, check_tag_number
 from hearth.model.errors import InvalidParameterValue
 from hearth.model.functions import FunctionVersion
 
@@ -63,6 +63,7 @@ class Tagging:
 
     async def add(self, resource: Tagged, tags: Mapping[str, str]) -> None:
         """Raises InvalidParameterValue if the resource would have too many, or it refuses one."""
+        check_new_tags(tags)
         if isinstance(resource.owner, FunctionVersion) and (why := self._refusal(tags)):
             raise InvalidParameterValue(why)
         await self._change(resource, lambda now: {**now, **tags})
@@ -81,7 +82,7 @@ class Tagging:
         def decide(before: Document[TagSet] | None) -> TagSet | None:
             now = resource.first if before is None else before.value.tags
             after = change(now)
-            check_tags(after)
+            check_tag_number(after)
             if before is not None and after == now:
                 return before.value
             return TagSet(after)

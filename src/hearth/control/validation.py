@@ -174,7 +174,15 @@ def check_dead_letter(arn: str | None, endpoints: Endpoints) -> None:
         raise no_endpoint("DeadLetterConfig", target.service)
 
 
-def check_tags(tags: Mapping[str, str]) -> None:
+def check_new_tags(tags: Mapping[str, str]) -> None:
+    """Tags that a caller gives: how many, and whether they are his to give. Which words AWS has for
+    its own prefix is known to us of other services only."""
+    check_tag_number(tags)
+    if any(name.lower().startswith("aws:") for name in tags):
+        raise InvalidParameterValue("aws: prefixed tag key names are not allowed for external use.")
+
+
+def check_tag_number(tags: Mapping[str, str]) -> None:
     if len(tags) > TAGS_MAX:
         raise InvalidParameterValue("Number of tags exceeds resource tag limit.")
 

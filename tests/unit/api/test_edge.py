@@ -1,6 +1,7 @@
 """The edge from end to end, with handlers made for each test and no sockets."""
 
 import asyncio
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -400,6 +401,34 @@ def test_what_the_server_refuses_is_answered_in_awss_shape(status: int, code: st
             assert got == status
             assert dict(headers)["x-amzn-ErrorType"] == code
             assert b"Too much." in body
+
+    run_in_virtual_time(scenario())
+
+
+@pytest.mark.parametrize(
+    ("asked", "text"),
+    [
+        (
+            ("POST", "/2015-03-31/functions"),
+            "Request must be smaller than 70167211 bytes for the CreateFunction operation",
+        ),
+        (
+            ("PUT", "/2015-03-31/functions/f/code?x=y"),
+            "Request must be smaller than 70167211 bytes for the UpdateFunctionCode operation",
+        ),
+        (("POST", "/2015-03-31/functions/f/invocations"), "Too much."),
+        (("POST", "/nowhere"), "Too much."),
+        (("", ""), "Too much."),
+    ],
+)
+def test_a_request_that_is_too_large_is_told_for_which_operation(
+    asked: tuple[str, str], text: str
+) -> None:
+    async def scenario() -> None:
+        async with Jobs() as jobs:
+            refusal = HttpRefusal(413, "Too much.", asked)
+            _, _, body = edge(jobs).answer_refusal(refusal)
+            assert text in json.loads(body).values()
 
     run_in_virtual_time(scenario())
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from hearth.api.operation import Operation, OperationRequest, OperationResponse
 from hearth.api.operations.addresses import addressed, addressed_latest
-from hearth.api.operations.code_sources import code_source
+from hearth.api.operations.code_sources import NOT_AN_IMAGE, check_package_type, code_source
 from hearth.api.operations.durable_config import changed_durable, new_durable, shown_durable
 from hearth.api.operations.log_settings import changed_settings, described, new_settings
 from hearth.api.operations.unsupported import check_supported, unsupported
@@ -98,6 +98,7 @@ class _Handlers:
     async def create(self, request: OperationRequest) -> OperationResponse:
         members = request.members
         key = addressed_latest(request, "CreateFunction")
+        check_package_type(members)
         check_supported(members)
         signed_by = members.get("CodeSigningConfigArn")
         if signed_by:
@@ -179,8 +180,11 @@ class _Handlers:
         members = request.members
         key = addressed_latest(request, "UpdateFunctionCode")
         check_supported(members)
+        before = await self._functions.get(key)
+        if members.get("ImageUri"):
+            raise InvalidParameterValue(NOT_AN_IMAGE)
         if self._signing is not None:
-            self._signing.check_update(await self._functions.get(key))
+            self._signing.check_update(before)
         function = await self._functions.update_code(
             UpdateCode(
                 key=key,

@@ -39,7 +39,6 @@ _DEFAULTS: Final[Mapping[str, _IsDefault]] = {
     "CapacityProviderConfig": _never,
     "FileSystemConfigs": _empty,
     "ImageConfig": _empty,
-    "ImageUri": _empty,
     "KMSKeyArn": _empty,
     "PackageType": _equals("Zip"),
     "PublishTo": _never,
@@ -52,12 +51,27 @@ _DEFAULTS: Final[Mapping[str, _IsDefault]] = {
 
 def check_supported(members: Members) -> None:
     """Raises InvalidParameterValue that names the first member that would have no effect."""
+    _check_network(members.get("VpcConfig") or {})
     for name, value in {**members, **members.get("Code", {})}.items():
         is_default = _DEFAULTS.get(name)
         if is_default is not None and value is not None and not is_default(value):
             raise unsupported(name)
     if members.get("Runtime") == "custom":
         raise unsupported("Runtime custom")
+
+
+def _check_network(config: Members) -> None:
+    """There is no EC2 here, so there is no subnet either: AWS's words for that (recorded)."""
+    subnets, groups = config.get("SubnetIds"), config.get("SecurityGroupIds")
+    if bool(subnets) != bool(groups):
+        raise InvalidParameterValue("SubnetIds and SecurityIds must coexist or be both empty list.")
+    if subnets:
+        which = "ID" if len(subnets) == 1 else "IDs"
+        verb = "does" if len(subnets) == 1 else "do"
+        raise InvalidParameterValue(
+            "Error occurred while DescribeSubnets. EC2 Error Code: InvalidSubnetID.NotFound. "
+            f"EC2 Error Message: The subnet {which} '{', '.join(subnets)}' {verb} not exist"
+        )
 
 
 def unsupported(member: str) -> InvalidParameterValue:
