@@ -20,6 +20,7 @@ def main() -> None:
     gc.disable()  # nothing of an import is garbage
     from hearth.cli.main import main as command
 
+    gc.freeze()  # nor ever
     gc.enable()
     signal.signal(signal.SIGINT, before)
     command()

@@ -1,6 +1,7 @@
 """When do sandboxes serve no more? When nothing that can be invoked has their configuration."""
 
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 
 from hearth.control.replica import Replica
 from hearth.model.functions import FunctionVersion, configuration_id
@@ -24,8 +25,8 @@ class Retirement:
         if old is not None and (new is None or configuration_id(old) != configuration_id(new)):
             self._retire(old.key)
 
-    def qualified(self, latest: FunctionVersion, qualifier: str) -> None:
-        if self._replica.qualified(latest.key, qualifier) is None:
+    def qualified(self, latest: FunctionVersion, qualifiers: AbstractSet[str]) -> None:
+        if any(self._replica.qualified(latest.key, one) is None for one in qualifiers):
             self._retire(latest.key)
 
     def tagged(

@@ -9,11 +9,11 @@ one of them would look alive and be wrong.
 import asyncio
 import gc
 import sys
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from hearth.app.building import META_BUCKET, build
 from hearth.app.doors import open_doors
@@ -50,16 +50,26 @@ async def run(
     Raises StartRefused if this machine or these settings do not allow it.
     """
     async with AsyncExitStack() as stack:
+        what_is_made = stack.enter_context(_Kept())
         addresses = bind_all(settings)
         stack.callback(addresses.close)
         parts = await build(settings, surroundings, stack)
         async with asyncio.TaskGroup() as loops:
             tasks = [loops.create_task(work, name=name) for name, work in _loops(settings, parts)]
             try:
+                await _wait_known(parts)
+                what_is_made.keep()
                 await _serve(settings, addresses, parts, ready, stop)
             finally:
                 for task in tasks:
                     task.cancel()
+
+
+async def _wait_known(parts: Parts) -> None:
+    """Until it is known which functions there are, and what is set for them."""
+    async with asyncio.timeout(REPLICA_READY_S):
+        await parts.replica.ready.wait()
+        await parts.documents.ready.wait()
 
 
 async def _serve(
@@ -69,10 +79,6 @@ async def _serve(
     ready: Callable[[str], None],
     stop: asyncio.Event,
 ) -> None:
-    with _what_is_read_stays():
-        async with asyncio.timeout(REPLICA_READY_S):
-            await parts.replica.ready.wait()
-            await parts.documents.ready.wait()
     parts.functions.resume()
     parts.runtimes.warm_up(_runtimes_in_use(parts))
     parts.worker.snapshots.resume(parts.replica.all_versions())
@@ -94,15 +100,20 @@ async def _serve(
         await parts.worker.stop_all()
 
 
-@contextmanager
-def _what_is_read_stays() -> Iterator[None]:
-    """Looking through the metadata for garbage, again and again while it is read, and at each full
-    collection later, is time for nothing."""
-    gc.disable()
-    try:
-        yield
+class _Kept:
+    """What a start makes and reads stays. Looking through it for garbage, again and again
+    meanwhile, and at each full collection later, is time for nothing."""
+
+    def __enter__(self) -> Self:
+        gc.disable()
+        return self
+
+    def keep(self) -> None:
+        """It is all there: from now on there may be garbage."""
         gc.freeze()
-    finally:
+        gc.enable()
+
+    def __exit__(self, *_: object) -> None:
         gc.enable()
 
 

@@ -74,9 +74,10 @@ def _app() -> Platform:
 
 @contextmanager
 def _no_collections() -> Iterator[None]:
-    """Without looking for garbage."""
+    """Without looking for garbage, then or later."""
     gc.disable()
     try:
         yield
+        gc.freeze()
     finally:
         gc.enable()

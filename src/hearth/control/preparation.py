@@ -12,6 +12,7 @@ its own. Jobs of two processes for one function may race; one of them settles it
 
 import asyncio
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
@@ -88,17 +89,18 @@ class Preparation:
         self._snapshots = snapshots
         self._at_work: set[tuple[FunctionKey, str]] = set()
         replica.on_change(lambda _old, new: self._look_at(new))
-        replica.on_qualified(lambda latest, number: self._look_at_qualified(latest.key, number))
+        replica.on_qualified(self._look_at_qualified)
 
     def resume(self) -> None:
         """Take up what is unsettled. Safe to call at any time, and twice."""
         for function in self._replica.all_versions():
             self._look_at(function)
 
-    def _look_at_qualified(self, key: FunctionKey, qualifier: str) -> None:
-        found = self._replica.qualified(key, qualifier)
-        if isinstance(found, FunctionVersion):
-            self._look_at(found)
+    def _look_at_qualified(self, latest: FunctionVersion, qualifiers: AbstractSet[str]) -> None:
+        for qualifier in qualifiers:
+            found = self._replica.qualified(latest.key, qualifier)
+            if isinstance(found, FunctionVersion):
+                self._look_at(found)
 
     def _look_at(self, function: FunctionVersion | None) -> None:
         if function is None or is_settled(function):

@@ -131,7 +131,7 @@ class ProvisionedConcurrency:
         self._served: dict[FunctionKey, dict[str, _Served]] = {}
         documents.on_change(PROVISIONINGS, self._document_changed)
         replica.on_change(self._function_changed)
-        replica.on_qualified(lambda latest, _qualifier: self._reconcile(latest.key))
+        replica.on_qualified(lambda latest, _qualifiers: self._reconcile(latest.key))
 
     # --- what callers ask for
 

@@ -111,14 +111,6 @@ def entry_key(key: FunctionKey) -> str | None:
     return ".".join((PREFIX, *tokens))
 
 
-def function_key(entry: str) -> FunctionKey | None:
-    """The inverse of entry_key(); None where the key is not a function's."""
-    tokens = entry.split(".")
-    if len(tokens) != 4 or tokens[0] != PREFIX:
-        return None
-    return FunctionKey(AccountId(tokens[1]), Region(tokens[2]), FunctionName(tokens[3]))
-
-
 def version_entry_key(key: FunctionKey, record: str) -> str:
     """The engine's key of a version's record, of a function that has a key itself."""
     entry = entry_key(key)
@@ -126,13 +118,19 @@ def version_entry_key(key: FunctionKey, record: str) -> str:
     return f"{entry}.{_VERSION}.{record}"
 
 
-def version_place(entry: str) -> tuple[FunctionKey, str] | None:
-    """The inverse of version_entry_key(); None where the key is not a version's."""
+def place_at(entry: str) -> tuple[FunctionKey, str | None] | None:
+    """The inverse of entry_key(), and of version_entry_key() with the record's name; None where
+    the key is neither's."""
     tokens = entry.split(".")
-    if len(tokens) != 6 or tokens[0] != PREFIX or tokens[4] != _VERSION:
-        return None
-    key = FunctionKey(AccountId(tokens[1]), Region(tokens[2]), FunctionName(tokens[3]))
-    return key, tokens[5]
+    record: str | None
+    match tokens:
+        case [prefix, account, region, name] if prefix == PREFIX:
+            record = None
+        case [prefix, account, region, name, kind, record] if (prefix, kind) == (PREFIX, _VERSION):
+            pass
+        case _:
+            return None
+    return FunctionKey(AccountId(account), Region(region), FunctionName(name)), record
 
 
 def encode(version: FunctionVersion) -> bytes:
@@ -166,18 +164,22 @@ def encode_function(function: Function) -> bytes:
     )
 
 
-def decode(value: bytes) -> FunctionVersion:
-    """A version; $LATEST of a function's record. Raises UnreadableRecord."""
-    return _version(_converted(value, _Record))
+def decode(value: bytes, like: FunctionVersion | None = None) -> FunctionVersion:
+    """A version; $LATEST of a function's record. Raises UnreadableRecord.
+
+    What it has in common with `like` is there once in memory: ten versions of a function differ in
+    little, and so do functions of one owner.
+    """
+    return _version(_converted(value, _Record), like)
 
 
-def decode_function(value: bytes) -> Function:
-    """Raises UnreadableRecord."""
+def decode_function(value: bytes, like: FunctionVersion | None = None) -> Function:
+    """The same of a function."""
     record = _converted(value, _FunctionRecord)
-    latest = _version(record)
+    latest = _version(record, like)
     return Function(
         latest=latest,
-        serving=None if record.serving is None else _version(record.serving),
+        serving=None if record.serving is None else _version(record.serving, latest),
         last_number=record.last_number,
         last_description=record.last_description,
         versions=record.versions,
@@ -197,6 +199,7 @@ def decode_function(value: bytes) -> Function:
 
 
 R = TypeVar("R", bound=_Record)
+T = TypeVar("T")
 
 
 def _converted(value: bytes, kind: type[R]) -> R:
@@ -254,31 +257,30 @@ def _members(function: FunctionVersion) -> dict[str, Any]:
     }
 
 
-def _version(record: _Record) -> FunctionVersion:
+def _version(record: _Record, like: FunctionVersion | None) -> FunctionVersion:
+    known = like or _BLANK
     return FunctionVersion(
-        key=FunctionKey(
-            AccountId(record.account), Region(record.region), FunctionName(record.name)
-        ),
+        key=_key(record, known.key),
         version=record.version,
-        runtime=record.runtime,
-        handler=record.handler,
-        role=record.role,
-        code=Code(sha256=record.sha256, size_bytes=record.size_bytes),
+        runtime=_shared(record.runtime, known.runtime),
+        handler=_shared(record.handler, known.handler),
+        role=_shared(record.role, known.role),
+        code=_code(record, known.code),
         description=record.description,
         timeout_s=record.timeout_s,
         memory_mb=record.memory_mb,
         tmp_mb=record.tmp_mb,
         architecture=record.architecture,
-        environment=record.environment,
+        environment=_shared(record.environment, known.environment),
         environment_given=record.environment_given,
-        tags=record.tags,
-        layers=record.layers,
-        dead_letter_arn=record.dead_letter_arn,
-        logging=record.logging,
+        tags=_shared(record.tags, known.tags),
+        layers=_shared(record.layers, known.layers),
+        dead_letter_arn=_shared(record.dead_letter_arn, known.dead_letter_arn),
+        logging=_shared(record.logging, known.logging),
         is_traced=record.is_traced,
         snap_start=record.snap_start,
         per_tenant=record.per_tenant,
-        durable=record.durable,
+        durable=_shared(record.durable, known.durable),
         state=record.state,
         state_reason=record.state_reason,
         state_reason_code=record.state_reason_code,
@@ -288,8 +290,41 @@ def _version(record: _Record) -> FunctionVersion:
         last_modified=record.last_modified,
         revision_id=record.revision_id,
         touch=record.touch,
-        instance_id=record.instance_id,
+        instance_id=_shared(record.instance_id, known.instance_id),
     )
+
+
+def _key(record: _Record, known: FunctionKey) -> FunctionKey:
+    account, region = known.account, known.region
+    if record.account == account and record.region == region:
+        if record.name == known.name:
+            return known
+        return FunctionKey(account, region, FunctionName(record.name))
+    return FunctionKey(AccountId(record.account), Region(record.region), FunctionName(record.name))
+
+
+def _code(record: _Record, known: Code) -> Code:
+    if record.sha256 == known.sha256 and record.size_bytes == known.size_bytes:
+        return known
+    return Code(sha256=record.sha256, size_bytes=record.size_bytes)
+
+
+def _shared(value: T, known: T) -> T:
+    """Nobody changes it in place."""
+    return known if value == known else value
+
+
+_BLANK: Final = FunctionVersion(
+    key=FunctionKey(AccountId(""), Region(""), FunctionName("")),
+    runtime="",
+    handler="",
+    role="",
+    code=Code(sha256="", size_bytes=0),
+    last_modified="",
+    revision_id="",
+    instance_id="",
+)
+"""What a record is compared with where nothing like it is known."""
 
 
 def _migrated(value: bytes) -> dict[str, Any]:

@@ -12,6 +12,7 @@ function names are kept aside, since they come before their function does.
 
 import asyncio
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -22,8 +23,7 @@ from hearth.control.records import (
     UnreadableRecord,
     decode,
     decode_function,
-    function_key,
-    version_place,
+    place_at,
 )
 from hearth.engine.contract import Deleted, Entry, KeyValue
 from hearth.model.functions import Alias, Function, FunctionVersion, Routes
@@ -34,8 +34,8 @@ log = Log("control")
 Listener = Callable[[FunctionVersion | None, FunctionVersion | None], None]
 """Told (old, new) of $LATEST: None for what was not there before, or is not there any more."""
 
-QualifierListener = Callable[[FunctionVersion, str], None]
-"""Told of $LATEST and a qualifier: a version or an alias that has come, changed or gone."""
+QualifierListener = Callable[[FunctionVersion, AbstractSet[str]], None]
+"""Told of $LATEST and qualifiers: versions and aliases that have come, changed or gone."""
 
 T = TypeVar("T")
 
@@ -64,6 +64,8 @@ class Replica:
         self._records: dict[FunctionKey, dict[str, FunctionVersion]] = {}
         """All versions' records by name."""
         self._unreadable: set[str] = set()
+        self._newest: FunctionVersion | None = None
+        """What was read last: the next one may have much in common with it."""
         self._listeners: list[Listener] = []
         self._qualifier_listeners: list[QualifierListener] = []
 
@@ -141,8 +143,8 @@ class Replica:
         self._listeners.append(listener)
 
     def on_qualified(self, listener: QualifierListener) -> None:
-        """Call `listener` when something published has changed while its function stays; it reads
-        what is there now, if anything. It must not raise."""
+        """Call `listener` when something published has changed while its function stays, once for
+        all of it; it reads what is there now, if anything. It must not raise."""
         self._qualifier_listeners.append(listener)
 
     def apply(self, change: Entry | Deleted) -> None:
@@ -154,24 +156,38 @@ class Replica:
         await self._copy.run()
 
     def _take(self, change: Entry | Deleted) -> None:
-        key = function_key(change.key)
-        if key is not None:
-            self._take_function(key, self._read(change, decode_function))
-        elif (place := version_place(change.key)) is not None:
-            self._take_version(*place, self._read(change, decode))
+        place = place_at(change.key)
+        if place is None:
+            return
+        key, record = place
+        if record is None:
+            self._take_function(key, self._read(change, key, decode_function))
+        else:
+            self._take_version(key, record, self._read(change, key, decode))
 
-    def _read(self, change: Entry | Deleted, decoder: Callable[[bytes], T]) -> T | None:
+    def _read(
+        self,
+        change: Entry | Deleted,
+        key: FunctionKey,
+        decoder: Callable[[bytes, FunctionVersion | None], T],
+    ) -> T | None:
         self._unreadable.discard(change.key)
         if isinstance(change, Deleted):
             return None
         try:
-            value = decoder(change.value)
-            _check_key(value, change.key)
+            value = decoder(change.value, self._relative(key))
+            self._newest = _checked(value, key)
         except UnreadableRecord as error:
             log.error("record cannot be read", key=change.key, error=error)
             self._unreadable.add(change.key)
             return None
         return value
+
+    def _relative(self, key: FunctionKey) -> FunctionVersion | None:
+        """Something that a record of the function may have much in common with."""
+        if (latest := self.get(key)) is not None:
+            return latest
+        return next(iter(self._records.get(key, {}).values()), self._newest)
 
     def _take_function(self, key: FunctionKey, function: Function | None) -> None:
         old = self.get(key)
@@ -191,20 +207,24 @@ class Replica:
 
     def _take_version(self, key: FunctionKey, record: str, version: FunctionVersion | None) -> None:
         records = self._records.setdefault(key, {})
-        if version is None:
-            records.pop(record, None)
-            if not records:
-                del self._records[key]
+        before = records.pop(record, None)
+        if version is not None:
+            records[record] = version
+        elif not records:
+            del self._records[key]
+        published, latest = self._published.get(key), self.get(key)
+        known = version or before
+        if published is None or latest is None or known is None:
             return
-        records[record] = version
-        published = self._published.get(key)
-        latest = self.get(key)
-        if published is None or latest is None:
+        number = known.version
+        if published.function.versions.get(number) != record:
             return
-        if published.function.versions.get(version.version) == record:
-            published.versions[version.version] = version
-            self._lay_out(key, latest)
-            self._tell(latest, {version.version})
+        if version is not None:
+            published.versions[number] = version
+        else:
+            published.versions.pop(number, None)
+        self._lay_out(key, latest)
+        self._tell(latest, {number})
 
     def _publish(self, key: FunctionKey, function: Function | None) -> set[str]:
         """Keep what was published of it; answers the qualifiers of which that is news."""
@@ -242,10 +262,11 @@ class Replica:
         published = self._published.get(key)
         return frozenset(published.function.versions.values() if published is not None else ())
 
-    def _tell(self, latest: FunctionVersion, qualifiers: set[str]) -> None:
-        for qualifier in qualifiers:
-            for listener in self._qualifier_listeners:
-                listener(latest, qualifier)
+    def _tell(self, latest: FunctionVersion, qualifiers: AbstractSet[str]) -> None:
+        if not qualifiers:
+            return
+        for listener in self._qualifier_listeners:
+            listener(latest, qualifiers)
 
     def _replace(self, key: FunctionKey, new: FunctionVersion | None) -> None:
         scope = self._scopes.setdefault((key.account, key.region), {})
@@ -268,13 +289,10 @@ def _differences(old: Mapping[str, object], new: Mapping[str, object]) -> set[st
     return {name for name in names if old.get(name) != new.get(name)}
 
 
-def _check_key(value: object, entry: str) -> None:
-    """Raises UnreadableRecord for a record that belongs to another key."""
-    if isinstance(value, Function):
-        key, expected = value.latest.key, function_key(entry)
-    else:
-        assert isinstance(value, FunctionVersion)
-        place = version_place(entry)
-        key, expected = value.key, place[0] if place is not None else None
-    if key != expected:
-        raise UnreadableRecord(f"a record of {key}")
+def _checked(value: object, key: FunctionKey) -> FunctionVersion:
+    """The version, or $LATEST. Raises UnreadableRecord for a record of another key."""
+    version = value.latest if isinstance(value, Function) else value
+    assert isinstance(version, FunctionVersion)
+    if version.key != key:
+        raise UnreadableRecord(f"a record of {version.key}")
+    return version

@@ -16,10 +16,9 @@ from hearth.control.records import (
     encode,
     encode_function,
     entry_key,
+    place_at,
     version_entry_key,
-    version_place,
 )
-from hearth.control.records import function_key as key_of
 from hearth.model.durable import DurableConfig
 from hearth.model.functions import (
     Alias,
@@ -70,6 +69,7 @@ FIRST = (
     b'"state":"Active","update_status":"Successful","last_modified":"m","revision_id":"r",'
     b'"instance_id":"i"}'
 )
+DECODED_FIRST = decode(FIRST)
 
 
 def test_every_member_survives() -> None:
@@ -85,6 +85,33 @@ def test_every_member_survives() -> None:
 def test_any_text_survives(text: str, variables: dict[str, str]) -> None:
     function = replace(FUNCTION, description=text, environment=variables, tags=variables)
     assert decode(encode(function)) == function
+
+
+def _changed(function: FunctionVersion, names: set[str]) -> FunctionVersion:
+    """Another function, in these members."""
+    other: dict[str, object] = {f.name: getattr(DECODED_FIRST, f.name) for f in fields(function)}
+    return replace(function, **{name: other[name] for name in names})  # type: ignore[arg-type]
+
+
+@given(
+    st.sets(st.sampled_from(sorted(f.name for f in fields(FUNCTION)))),
+    st.sets(st.sampled_from(sorted(f.name for f in fields(FUNCTION)))),
+)
+def test_it_is_read_alike_whatever_it_is_compared_with(
+    in_these: set[str], like_in_those: set[str]
+) -> None:
+    function, like = _changed(FUNCTION, in_these), _changed(FUNCTION, like_in_those)
+    assert decode(encode(function), like) == function
+    whole = Function(latest=function, serving=like)
+    assert decode_function(encode_function(whole), like) == whole
+
+
+def test_what_two_versions_have_in_common_is_there_once() -> None:
+    first = decode(encode(FUNCTION))
+    second = decode(encode(replace(FUNCTION, version="2", environment={"A": "2"})), first)
+    for name in ("key", "code", "runtime", "handler", "role", "tags", "layers", "instance_id"):
+        assert getattr(second, name) is getattr(first, name), name
+    assert second.environment == {"A": "2"}
 
 
 def test_the_first_format_is_readable() -> None:
@@ -118,8 +145,8 @@ def test_what_is_no_record_of_ours_is_refused(value: bytes) -> None:
 def test_a_key_has_one_token_for_each_part() -> None:
     entry = entry_key(FUNCTION.key)
     assert entry == "fn.123456789012.eu-central-1.my-Function_1"
-    assert key_of(entry) == FUNCTION.key
-    assert key_of("fn.a.b") is key_of("alias.a.b.c") is None
+    assert place_at(entry) == (FUNCTION.key, None)
+    assert place_at("fn.a.b") is place_at("alias.a.b.c") is None
 
 
 @pytest.mark.parametrize("name", ["", "a.b", "a b", "*", ">", "a\n", "é", "$LATEST"])
@@ -161,6 +188,5 @@ def test_a_function_of_the_first_format_has_published_nothing() -> None:
 def test_a_version_has_a_key_below_its_function() -> None:
     entry = version_entry_key(FUNCTION.key, "a1-b2")
     assert entry == "fn.123456789012.eu-central-1.my-Function_1.ver.a1-b2"
-    assert version_place(entry) == (FUNCTION.key, "a1-b2")
-    assert key_of(entry) is None
-    assert version_place("fn.a.b.c") is version_place("fn.a.b.c.doc.e") is None
+    assert place_at(entry) == (FUNCTION.key, "a1-b2")
+    assert place_at("fn.a.b.c.doc.e") is place_at("fn.a.b.c.ver.e.f") is None

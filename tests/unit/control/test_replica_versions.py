@@ -5,6 +5,8 @@ import itertools
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fakes.control import function_key
 from hearth.control.records import (
@@ -55,8 +57,9 @@ def copy() -> tuple[Replica, list[str]]:
 
     replica = asyncio.run(made())
     replica.on_qualified(
-        lambda latest, name: heard.append(
+        lambda latest, names: heard.extend(
             f"{name}: {getattr(replica.qualified(latest.key, name), 'revision_id', None)}"
+            for name in sorted(names)
         )
     )
     return replica, heard
@@ -133,3 +136,56 @@ def test_a_version_that_cannot_be_read_is_not_there() -> None:
     assert not replica.is_complete
     replica.apply(version(3))
     assert replica.qualified(KEY, "1") == V1
+
+
+# What is loaded at a start, each key's last record in order of revision, is what somebody knows who
+# was told of every change.
+
+SERVED = replace(LATEST, revision_id="before")
+WHOLE: list[dict[str, object]] = [
+    {},
+    {"versions": {"1": "x"}},
+    {"versions": {"1": "x", "2": "y"}, "aliases": {"live": LIVE}},
+    {"versions": {"2": "y"}, "serving": SERVED},
+    {"aliases": {"live": replace(LIVE, weights={"2": 0.5})}},
+]
+V2 = replace(V1, version="2", revision_id="v2", environment={"A": "2"})
+RECORDS = [("x", V1), ("x", V1_ACTIVE), ("y", V2), ("y", replace(V2, key=function_key("g")))]
+CHANGES = st.lists(
+    st.one_of(
+        st.sampled_from(WHOLE).map(lambda whole: function(1, **whole)),
+        st.sampled_from(RECORDS).map(lambda named: version(1, named[1], named[0])),
+        st.sampled_from([function(1), version(1), version(1, V2, "y")]).map(
+            lambda entry: Deleted(entry.key, 1)
+        ),
+    ),
+    max_size=12,
+)
+
+
+def known(replica: Replica) -> dict[str, object]:
+    return {
+        "functions": replica.everything(),
+        "serving": replica.serving(KEY),
+        "versions": replica.versions(KEY),
+        "aliases": replica.aliases(KEY),
+        "leftovers": replica.leftovers(),
+        "all": sorted(v.revision_id for v in replica.all_versions()),
+        "routes": replica.find(KEY.account, KEY.region, KEY.name),
+        "unreadable": replica._unreadable,
+    }
+
+
+@given(CHANGES)
+def test_what_is_loaded_is_what_was_told_change_by_change(changes: list[Entry | Deleted]) -> None:
+    told, loaded = copy()[0], copy()[0]
+    last: dict[str, Entry | Deleted] = {}
+    for revision, change in enumerate(changes, start=1):
+        change = replace(change, revision=revision)
+        told.apply(change)
+        last.pop(change.key, None)
+        last[change.key] = change
+    for change in last.values():
+        if isinstance(change, Entry):  # what was deleted before a watch began is not in it
+            loaded.apply(change)
+    assert known(loaded) == known(told)
