@@ -258,13 +258,15 @@ def test_a_client_that_sends_too_much_can_read_why(run: Runner, chunked: bool) -
 
 def test_one_connection_too_many_is_told_so(run: Runner) -> None:
     async def scenario() -> None:
-        async with serving(echo, HttpLimits(connections_max=1)) as (server, port):
+        held = Held()
+        async with serving(held, HttpLimits(connections_max=1)) as (_, port):
             first = await Client.connect(port)
-            await until(lambda: server.connections == 1)
+            first.send("GET")
+            _, responder = await held.arrived.get()
             second = await Client.connect(port)
             assert (await second.receive())[0] == 503
             assert await second.ended()
-            first.send("GET")
+            responder.send(200)
             assert (await first.receive())[0] == 200
             await first.close()
             await second.close()

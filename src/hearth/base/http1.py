@@ -168,10 +168,16 @@ class HttpServer:
 
     def opened(self, connection: Connection) -> bool:
         """A connection tells of itself. False: there are too many, or the server is ending."""
+        is_room = len(self._connections) < self.limits.connections_max or self._make_room()
         self._connections.add(connection)
         if self._sweep is None:
             self._schedule_sweep()
-        return len(self._connections) <= self.limits.connections_max and not self.draining
+        return is_room and not self.draining
+
+    def _make_room(self) -> bool:
+        """Close one that asks for nothing: else whoever opens enough of them and is silent keeps
+        everybody out."""
+        return any(connection.close_if_idle() for connection in self._connections)
 
     def closed(self, connection: Connection) -> None:
         """A connection tells of its end."""

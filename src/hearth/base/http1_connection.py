@@ -352,10 +352,14 @@ class Connection(asyncio.Protocol):
 
     # Ending and waiting
 
-    def close_if_idle(self) -> None:
-        """For drain: close unless a request is arriving or in hand, or an answer on its way."""
+    def close_if_idle(self) -> bool:
+        """Close unless a request is arriving or in hand, or an answer on its way. Whether it was
+        open, and no more is."""
         if self._exchange is None and self._parser.phase is Phase.IDLE and not self._lingering:
+            was_open = not self._transport.is_closing()
             self._transport.close()
+            return was_open
+        return False
 
     def abort(self) -> None:
         self._transport.abort()

@@ -9,9 +9,11 @@ stale: whoever gets the lock writes them anew.
 
 import fcntl
 import os
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -24,6 +26,7 @@ RETRY_S: Final = 0.05
 """Whoever looks whether the lock is free holds it for a moment; that is no reason to refuse."""
 
 
+_OTHERS_WRITE: Final = 0o022
 _IN_EMPTY_ONES: Final = frozenset({"lost+found", "run"})
 """What a new file system has, and what a start that was killed at once leaves."""
 
@@ -82,9 +85,18 @@ def make(paths: StatePaths) -> None:
                 "Name a new or an empty one with --state DIR."
             )
         paths.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _keep_others_out(paths.state)
         paths.run.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise _unusable(paths, error) from error
+
+
+def _keep_others_out(directory: Path) -> None:
+    """Who may write to it may give us other code and keys. Where it is not ours (a volume of a
+    container, say), whoever made it must know. Raises OSError."""
+    found = directory.stat()
+    if found.st_mode & _OTHERS_WRITE and found.st_uid == os.geteuid():
+        directory.chmod(stat.S_IMODE(found.st_mode) & ~_OTHERS_WRITE)
 
 
 def _is_foreign(paths: StatePaths) -> bool:

@@ -34,6 +34,8 @@ from hearth.settings import (
 )
 
 EXIT_AT_ONCE: Final = 130
+_UMASK_MIN: Final = 0o022
+"""Whatever we are started with: nobody else writes to what we make."""
 
 log = logging.Log("up")
 
@@ -71,6 +73,7 @@ def _up(
       hearth up --listen 127.0.0.1:0 --state ./state
       hearth keys add me && hearth up --listen 0.0.0.0:4566 --auth sigv4
     """
+    os.umask(os.umask(_UMASK_MIN) | _UMASK_MIN)
     if detach:
         settings = _read(flags)
         click.echo(_ready_line(daemon.start(settings.paths, flags)))

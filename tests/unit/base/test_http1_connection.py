@@ -346,11 +346,38 @@ def test_a_refusal_that_cannot_be_worded_is_a_500() -> None:
 def test_a_client_too_many_is_sent_away() -> None:
     async def scenario() -> None:
         bench = Bench(HttpLimits(connections_max=1))
+        bench.feed(GET)
         transport, _ = bench.connect()
         assert transport.written.startswith(b"HTTP/1.1 503 ")
         await asyncio.sleep(0)
         assert bench.server.connections == 1
         assert not bench.transport.closing
+
+    run(scenario())
+
+
+def test_who_is_silent_makes_room_for_who_comes() -> None:
+    async def scenario() -> None:
+        bench = Bench(HttpLimits(connections_max=3), answers_at_once=True)
+        busy, arriving = bench.connect(), bench.connect()
+        bench.answers_at_once = False
+        busy[1].data_received(GET)
+        arriving[1].data_received(b"POST / HT")
+        newcomers = [bench.connect()]
+        await asyncio.sleep(0)
+        assert [bench.transport.closing, busy[0].closing, arriving[0].closing] == [
+            True,
+            False,
+            False,
+        ]
+        for _ in range(5):  # each is silent, and makes room for the next
+            newcomers.append(bench.connect())
+            await asyncio.sleep(0)
+        bench.answers_at_once = True
+        newcomers[-1][1].data_received(GET)
+        assert newcomers[-1][0].written == EMPTY_200
+        assert [one.closing for one, _ in newcomers] == [True] * 5 + [False]
+        assert bench.server.connections == 3
 
     run(scenario())
 

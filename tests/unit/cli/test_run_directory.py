@@ -1,4 +1,5 @@
 import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -140,3 +141,11 @@ def test_a_file_in_the_place_of_the_directory_is_told(tmp_path: Path) -> None:
         run_directory.holder(paths)
     with pytest.raises(Failure, match="file is no directory"):
         AdminClient(paths).status()
+
+
+def test_others_may_not_write_to_a_directory_that_was_there(paths: StatePaths) -> None:
+    paths.state.mkdir()
+    paths.state.chmod(0o777)
+    with run_directory.hold(paths):
+        assert stat.S_IMODE(paths.state.stat().st_mode) == 0o755
+        assert stat.S_IMODE(paths.run.stat().st_mode) & 0o022 == 0
