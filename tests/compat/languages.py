@@ -14,8 +14,10 @@ them.
 A language is skipped by name where this machine lacks its compiler or interpreter.
 """
 
+import base64
 import io
 import os
+import re
 import shutil
 import subprocess
 import zipfile
@@ -34,10 +36,12 @@ from hearth.runtimes.kit import KitFailed
 from hearth.runtimes.rubies import BOOTSTRAP
 from hearth.runtimes.survey import JAVA
 from hearth.settings import read_surroundings
+from third_party import build as third_party
 
 EXAMPLES: Final = Path(__file__).parents[2] / "examples" / "runtimes"
 BUILD_S: Final = 400
 PROVIDED: Final = "provided.al2023"
+ERROR_TRAILER: Final = "Lambda-Runtime-Function-Error"
 BELOW_USR: Final = "/usr/local/bin:/usr/bin"
 
 
@@ -47,6 +51,26 @@ class Built:
     runtime: str
     layer: Mapping[str, bytes] = field(default_factory=dict)
     """Files below /opt: a library that answers "from a layer"."""
+
+
+def break_in_trailers(body: bytes, end: Mapping[str, str]) -> None:
+    """As AWS documents it."""
+    assert (body, end["ErrorCode"]) == (b"first,", "Unhandled")
+    assert "asked to fail" in end["ErrorDetails"]
+
+
+def break_by_exit(body: bytes, end: Mapping[str, str]) -> None:
+    """A client without trailers: curl."""
+    assert b"first,".startswith(body)
+    assert re.search("Runtime.(ExitError|TruncatedResponse)", end["ErrorDetails"])
+
+
+def break_in_body(body: bytes, end: Mapping[str, str]) -> None:
+    """AWS's crate writes the trailers as a part of the body."""
+    assert end.get("ErrorCode") is None
+    words = base64.b64encode(b"asked to fail").decode()
+    trailers = f"{ERROR_TRAILER}-Type: Runtime.StreamError\r\n{ERROR_TRAILER}-Body: {words}\r\n"
+    assert body.decode() == "first," + trailers
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +88,8 @@ class Language:
     init_error: str = "ConfigurationError"
     streams: str | None = None
     """Another handler, that answers bit by bit."""
-    tells_why_it_breaks: bool = True
-    """Whether its client can tell an error in the middle of a stream."""
+    break_off: Callable[[bytes, Mapping[str, str]], None] = break_in_trailers
+    """Checks how a stream ends that fails in the middle: what came, and InvokeComplete."""
     adds: frozenset[str] = frozenset()
     """Variables that the language's own start sets, beside Lambda's."""
     hears_of_traces: bool = True
@@ -201,7 +225,7 @@ def node(runtime: str) -> Callable[[Path], Built]:
 
 
 def java(folder: Path) -> Built:
-    runtime, reasons = compiled_with(JAVA)
+    runtime, reasons = compiled_with(sorted(JAVA, key=lambda name: "." not in name))
     if runtime is None:
         pytest.skip("; ".join(reasons))
     main = compile_java(runtime, folder, {"Main.java": JAVA_CODE})
@@ -228,6 +252,14 @@ def ruby(_folder: Path) -> Built:
         "function.rb": RUBY_CODE,
     }
     return Built(package(files, ("bootstrap",)), PROVIDED, layers.ruby(found))
+
+
+def rust_aws(_folder: Path) -> Built:
+    found = third_party.find("aws-function")
+    if found is None:
+        pytest.skip("a function with AWS's crate is not built on this machine (make third-party)")
+    content = zipped({"bootstrap": found.read_bytes()}, lambda _: True)
+    return Built(content, PROVIDED, layers.program(_folder))
 
 
 def example(
@@ -334,7 +366,7 @@ LANGUAGES: Final[Mapping[str, Language]] = {
         adds=frozenset({"GEM_HOME", "GEM_PATH", "RUBYLIB"}),
     ),
     "shell": _example_row(
-        example("shell", layer=layers.program, run_by="curl"), tells_why_it_breaks=False
+        example("shell", layer=layers.program, run_by="curl"), break_off=break_by_exit
     ),
     "php": _example_row(example("php", layer=layers.php, run_by="php")),
     "erlang": _example_row(
@@ -347,5 +379,6 @@ LANGUAGES: Final[Mapping[str, Language]] = {
     ),
     "cpp": _example_row(example("cpp", "g++", layer=layers.native)),
     "rust": _example_row(example("rust", "cargo", layer=layers.program)),
+    "rust-aws": _example_row(rust_aws, break_off=break_in_body),
     "go": _example_row(example("go", "go", layer=layers.program)),
 }

@@ -337,10 +337,15 @@ def test_a_custom_runtime_without_a_usable_bootstrap_says_so(
 def test_a_runtime_that_this_hearth_cannot_run_says_so_when_invoked(
     client: "LambdaClient",
 ) -> None:
-    create(client, "dotnet", "", Runtime="dotnet8", Handler="app.handler")
-    with pytest.raises(client.exceptions.InvalidRuntimeException) as caught:
-        client.invoke(FunctionName="dotnet")
-    assert "dotnet8" in caught.value.response["Error"]["Message"]
+    for runtime, words in (
+        ("dotnet8", "it has no client that loads .NET class libraries. Publish it self-contained"),
+        ("nodejs16.x", "nodejs16.x cannot run on this version of Hearth. It runs python3.10 to"),
+    ):
+        name = runtime.replace(".", "-")
+        create(client, name, "", Runtime=runtime, Handler="app.handler")
+        with pytest.raises(client.exceptions.InvalidRuntimeException) as caught:
+            client.invoke(FunctionName=name)
+        assert words in caught.value.response["Error"]["Message"]
 
 
 def test_an_operation_that_is_not_there_yet_says_so_by_name(client: "LambdaClient") -> None:

@@ -46,8 +46,8 @@ class Java:
 
 
 def major_of(name: str) -> int:
-    """17 of `java17`."""
-    return int(name.removeprefix("java"))
+    """17 of `java17`, and of `java17.al2023`."""
+    return int(name.removeprefix("java").partition(".")[0])
 
 
 def candidates(name: str, search_path: Sequence[str], home: Path) -> list[Path]:
@@ -65,7 +65,7 @@ def find(name: str, search_path: Sequence[str], home: Path) -> Java | None:
     """The best Java of that runtime, or None. Reads files: not for the event loop."""
     for path in unique(candidates(name, search_path, home)):
         java = ask(path)
-        if java is not None and java.name == name:
+        if java is not None and java.version[0] == major_of(name):
             return java
     return None
 

@@ -12,12 +12,18 @@ PYTHON: Final = ("python3.10", "python3.11", "python3.12", "python3.13", "python
 NODE: Final = ("nodejs18.x", "nodejs20.x", "nodejs22.x", "nodejs24.x")
 PROVIDED: Final = ("provided.al2", "provided.al2023")
 RUBY: Final = ("ruby3.2", "ruby3.3", "ruby3.4")
-JAVA: Final = ("java11", "java17", "java21", "java25")
-DOTNET: Final = ("dotnet8", "dotnet10")
-TOO_OLD: Final = "python3.9"
+JAVA: Final = ("java11", "java11.al2023", "java17", "java17.al2023", "java21", "java25")
+PYTHON_TOO_OLD: Final = ("python3.8", "python3.9")
+DOTNET: Final = ("dotnet6", "dotnet8", "dotnet10")
+OTHERS: Final = ("python3.15", "nodejs16.x", "nodejs26.x", "ruby4.0", "java8.al2", "java8.al2023")
 
 _OLDEST_WHEEL: Final = 20
-_OTHERWISE: Final = "run it as provided.al2023 with a bootstrap of your own"
+_NO_DOTNET: Final = "it has no client that loads .NET class libraries"
+_DOTNET_FIX: Final = (
+    "Publish it self-contained, with Amazon.Lambda.RuntimeSupport and AssemblyName bootstrap, as"
+    " provided.al2023"
+)
+_OTHERWISE: Final = "Run it as provided.al2023 with a bootstrap of your own"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,30 +43,39 @@ def survey(
     cache: Path, search_path: Sequence[str], home: Path, *, with_node_sdk: bool = True
 ) -> list[RuntimeStatus]:
     """Every runtime of AWS's. Blocks: it runs interpreters."""
-    found = [RuntimeStatus(TOO_OLD, False, _python_too_old(), is_supported=False)]
+    found = [_never(name) for name in PYTHON_TOO_OLD]
     found += [_python(name, cache, search_path, home) for name in PYTHON]
     found += [_node(name, cache, search_path, home, with_node_sdk) for name in NODE]
     found += [_ruby(name, cache, search_path, home) for name in RUBY]
     found += [_java(name, cache, search_path, home) for name in JAVA]
-    found += [
-        RuntimeStatus(
-            name, False, "not supported by this version of Hearth", _OTHERWISE, is_supported=False
-        )
-        for name in DOTNET
-    ]
+    found += [_never(name) for name in (*OTHERS, *DOTNET)]
     found += [RuntimeStatus(name, True, "runs the package's bootstrap") for name in PROVIDED]
     return found
 
 
 def why_never(name: str) -> str:
     """Why this Hearth does not run the runtime on any machine."""
-    if name == TOO_OLD:
-        return f"The runtime {name} cannot run on this version of Hearth: {_python_too_old()}."
+    status = _never(name)
+    if name not in OTHERS:
+        return (
+            f"The runtime {name} cannot run on this version of Hearth: {status.detail}."
+            f" {status.fix}."
+        )
     return (
         f"The runtime {name} cannot run on this version of Hearth. It runs {PYTHON[0]} to"
         f" {PYTHON[-1]}, {NODE[0]} to {NODE[-1]}, {', '.join((*RUBY, *JAVA))}, and"
         f" {' and '.join(PROVIDED)}."
     )
+
+
+def _never(name: str) -> RuntimeStatus:
+    if name in PYTHON_TOO_OLD:
+        detail, fix = _python_too_old(), f"Use {PYTHON[0]} or newer"
+    elif name in DOTNET:
+        detail, fix = _NO_DOTNET, _DOTNET_FIX
+    else:
+        detail, fix = "not supported by this version of Hearth", _OTHERWISE
+    return RuntimeStatus(name, False, detail, fix, is_supported=False)
 
 
 def _python_too_old() -> str:

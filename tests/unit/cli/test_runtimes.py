@@ -2,10 +2,12 @@
 
 import json
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from click.testing import CliRunner, Result
 
 from hearth.cli.main import cli
+from hearth.control.validation import RUNTIMES
 from hearth.model.errors import InvalidRuntime
 from hearth.runtimes import survey
 from hearth.runtimes.survey import RuntimeStatus
@@ -63,8 +65,15 @@ def test_runtimes_are_set_up_on_request() -> None:
     assert "hearth: nodejs22.x is not installed on this machine." in refused.stderr
 
 
-def test_python_3_9_is_refused_by_name() -> None:
+def test_what_never_runs_is_refused_by_name_with_what_to_do() -> None:
     why = survey.why_never("python3.9")
     assert why.startswith("The runtime python3.9 cannot run on this version of Hearth: AWS's")
-    assert why.endswith("needs python3.10 or newer.")
-    assert "provided.al2023" in survey.why_never("dotnet8")
+    assert why.endswith("needs python3.10 or newer. Use python3.10 or newer.")
+    assert "AssemblyName bootstrap, as provided.al2023" in survey.why_never("dotnet8")
+    assert survey.why_never("ruby4.0").startswith("The runtime ruby4.0 cannot run on this version")
+
+
+def test_every_runtime_that_a_function_may_have_is_listed(tmp_path: Path) -> None:
+    listed = [status.name for status in survey.survey(tmp_path / "cache", [], tmp_path)]
+    assert set(listed) == RUNTIMES
+    assert len(listed) == len(RUNTIMES)

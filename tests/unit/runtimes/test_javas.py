@@ -53,6 +53,7 @@ def test_version_managers_are_searched_for_exactly_that_major(tmp_path: Path) ->
     java_at(manager / "97.0.1-tem", "97.0.1")
     newer = java_at(manager / "98.0.2-tem", "98.0.2")
     assert javas.find("java98", [], tmp_path) == Java((98, 0, 2), newer)
+    assert javas.find("java98.al2023", [], tmp_path) == Java((98, 0, 2), newer)
     assert javas.find("java99", [], tmp_path) is None
 
 
