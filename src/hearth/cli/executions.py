@@ -125,7 +125,7 @@ def show(*, arn: str, state: str | None, as_json: bool) -> None:
     click.echo()
     began = shown["StartTimestamp"]
     rows = [_event_row(event, began) for event in events]
-    output.show_table(("AT>", "EVENT", "NAME", ""), rows)
+    output.show_table(("AT>", "EVENT", "NAME~", "~"), rows)
 
 
 @executions.command()

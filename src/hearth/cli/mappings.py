@@ -41,10 +41,16 @@ def mappings(*, function: str | None, state: str | None, as_json: bool) -> None:
     output.show_table(columns, [_cells(row) for row in rows])
 
 
+def _source(arn: str) -> str:
+    """`sqs:orders`, `kinesis:stream/clicks`, …: of whoever's; the whole ARN is in --json."""
+    _, _, service, _, _, name = arn.split(":", 5)
+    return f"{service}:{name}"
+
+
 def _cells(row: MappingRow) -> tuple[str, ...]:
     return (
         row.function,
-        row.source.split(":", 5)[-1],
+        _source(row.source),
         row.state,
         str(row.polled),
         str(row.failed),

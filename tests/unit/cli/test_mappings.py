@@ -47,8 +47,8 @@ def test_mappings_are_listed_and_do_no_harm_to_a_terminal(tmp_path: Path) -> Non
     table = Table(row("f:live", queue), row("g", stream))
     lines = run(tmp_path, table).stdout.splitlines()
     assert lines[0].split()[:3] == ["FUNCTION", "SOURCE", "STATE"]
-    assert lines[1].split()[:6] == ["f:live", "q", "Enabled", "3", "1", "2"]
-    assert lines[2].split()[1] == "stream/s"
+    assert lines[1].split()[:6] == ["f:live", "sqs:q", "Enabled", "3", "1", "2"]
+    assert lines[2].split()[1] == "kinesis:stream/s"
     assert "\x1b" not in lines[1]
     found = json.loads(run(tmp_path, table, "f", "--json").stdout)
     assert [one["function"] for one in found] == ["f:live"]
