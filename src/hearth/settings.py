@@ -136,17 +136,32 @@ class Surroundings:
     """What can be made again, for all state directories of this user."""
 
 
-def read_surroundings(environment: Mapping[str, str] | None = None) -> Surroundings:
+def read_surroundings(
+    environment: Mapping[str, str] | None = None, *, state: Path | None = None
+) -> Surroundings:
+    """`state` takes the place of a home that there is not, or whose cache cannot be written to:
+    containers run as users without either. Raises StartRefused if it would have to and is None."""
     environment = os.environ if environment is None else environment
     folders = environment.get("PATH", os.defpath).split(os.pathsep)
-    home = Path(environment.get("HOME") or Path.home())
+    home = _home(environment) or state
+    if home is None:
+        raise _homeless("HOME to a directory that Hearth may write to")
     cache = Path("/var/cache") if os.geteuid() == 0 else _cache_home(environment, home)
-    return Surroundings(tuple(folder for folder in folders if folder), home, cache / "hearth")
+    cache /= "hearth"
+    if state is not None and not _is_writable(cache):
+        cache = state / "cache"
+    return Surroundings(tuple(folder for folder in folders if folder), home, cache)
 
 
 def _cache_home(environment: Mapping[str, str], home: Path) -> Path:
     given = Path(environment.get("XDG_CACHE_HOME", ""))
     return given if given.is_absolute() else home / ".cache"
+
+
+def _is_writable(path: Path) -> bool:
+    """Or may be made."""
+    there = next(place for place in (path, *path.parents) if os.access(place, os.F_OK))
+    return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
 
 
 def read_settings(flags: Flags, environment: Mapping[str, str] | None = None) -> Settings:
@@ -165,7 +180,8 @@ def read_settings(flags: Flags, environment: Mapping[str, str] | None = None) ->
             values[option.field] = options.read_as(source, text, option.read)
     host, port = listen_at = values.pop("listen")
     values["otlp"] = options.otlp(values["otlp"], environment)
-    values.setdefault("state", state_default(environment))
+    if "state" not in values:
+        values["state"] = state_default(environment)
     texts = flags.get("endpoints") or ()
     endpoints = options.endpoints(texts, environment, listen_at)
     settings = Settings(host=host, port=port, endpoints=endpoints, **values)
@@ -211,8 +227,26 @@ def state_default(environment: Mapping[str, str]) -> Path:
         return Path("/var/lib/hearth")
     home = Path(environment.get("XDG_DATA_HOME", ""))
     if not home.is_absolute():  # also when it is not set: the specification says to ignore it
-        home = Path(environment.get("HOME") or Path.home()) / ".local" / "share"
+        found = _home(environment)
+        if found is None:
+            raise _homeless("HOME, or say where with --state DIR")
+        home = found / ".local" / "share"
     return home / "hearth"
+
+
+def _home(environment: Mapping[str, str]) -> Path | None:
+    if given := environment.get("HOME"):
+        return Path(given)
+    try:
+        return Path.home()
+    except RuntimeError:  # a user id without an account, as containers have them
+        return None
+
+
+def _homeless(remedy: str) -> StartRefused:
+    return StartRefused(
+        f"HOME is not set, and user {os.geteuid()} has no home directory. Set {remedy}."
+    )
 
 
 def _refuse_open_door(settings: Settings) -> None:

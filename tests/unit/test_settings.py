@@ -15,6 +15,7 @@ from hearth.settings import (
     read_duration_s,
     read_settings,
     read_state,
+    read_surroundings,
     state_default,
 )
 
@@ -134,6 +135,20 @@ def test_the_state_of_root_and_of_others() -> None:
         assert state_default(HOME) == Path("/home/ada/.local/share/hearth")
         assert state_default({"XDG_DATA_HOME": "/data", **HOME}) == Path("/data/hearth")
         assert state_default({"XDG_DATA_HOME": "data", **HOME}).is_relative_to("/home/ada")
+
+
+def test_what_can_be_made_again_is_kept_where_it_can_be_written(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    nowhere = {"HOME": str(file), "XDG_CACHE_HOME": str(file / "cache")}
+    with_cache = read_surroundings({"HOME": str(tmp_path)}, state=tmp_path / "state")
+    without = read_surroundings(nowhere, state=tmp_path / "state")
+    if os.geteuid() == 0:
+        assert with_cache.cache == without.cache == Path("/var/cache/hearth")
+    else:
+        assert with_cache.cache == tmp_path / ".cache" / "hearth"
+        assert without.cache == tmp_path / "state" / "cache"
+        assert read_surroundings(nowhere).cache == file / "cache" / "hearth", "the user said so"
 
 
 def test_the_state_directory_is_absolute_wherever_it_comes_from() -> None:

@@ -1,6 +1,7 @@
 """hearth deploy: how does a directory become a function? Zip, create or update, wait, say how to
 call it."""
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 ROLE_DEFAULT: Final = "arn:aws:iam::000000000000:role/hearth"
 """Lambda wants one; Hearth gives functions no AWS permissions."""
+_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 POLL_S: Final = 0.1
 POLLS_MAX: Final = 3_000
 
@@ -83,7 +85,7 @@ def deploy(
       hearth deploy ./api --watch             # a saved file is live on the next invoke
     """
     paths = read_state(state)
-    name = given["name"] or directory.resolve().name
+    name = given["name"] or _name_of(directory)
     configuration = _configuration(given)
     client = aws.lambda_client(paths)
     package = zip_directory(directory)
@@ -105,6 +107,16 @@ def deploy(
         _tell(verb, name, function, url, client.meta.endpoint_url)
     if watches:
         watch(directory, lambda: _again(client, paths, name, directory))
+
+
+def _name_of(directory: Path) -> str:
+    name = directory.resolve().name
+    if _NAME.fullmatch(name) is None:
+        raise Failure(
+            f"{name!r} cannot be a function's name: letters, digits, - and _ can be in one, 64 at "
+            "most. Give it another with --name."
+        )
+    return name
 
 
 def _again(client: "LambdaClient", paths: StatePaths, name: str, directory: Path) -> None:

@@ -35,7 +35,9 @@ def _doctor(platform: Platform, /, *, as_json: bool, **flags: str | None) -> Non
     """
     try:
         settings = read_settings(flags)
-        diagnosis = asyncio.run(platform.diagnose(settings, read_surroundings()))
+        diagnosis = asyncio.run(
+            platform.diagnose(settings, read_surroundings(state=settings.state))
+        )
     except StartRefused as error:
         raise Failure(str(error)) from error
     if as_json:

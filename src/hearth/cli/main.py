@@ -7,8 +7,9 @@ from typing import Final
 import click
 
 from hearth import __version__
+from hearth.cli.output import Failure
 from hearth.cli.platform import InstalledPlatform
-from hearth.settings import read_colour
+from hearth.settings import StartRefused, read_colour
 
 SECTIONS: Final = {
     "Functions": {
@@ -67,6 +68,12 @@ class Commands(click.Group):
             ]
             with formatter.section(title):
                 formatter.write_dl(rows)
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except StartRefused as error:
+            raise Failure(str(error)) from error
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -11,7 +11,7 @@ from hearth.cli.output import Failure, note
 from hearth.cli.platform import Platform
 from hearth.cli.running import json_option
 from hearth.model.errors import InvalidRuntime
-from hearth.settings import read_surroundings
+from hearth.settings import read_state, read_surroundings
 
 if TYPE_CHECKING:
     from hearth.runtimes.survey import RuntimeStatus
@@ -39,7 +39,7 @@ def runtimes(platform: Platform, /, *, names: tuple[str, ...], as_json: bool) ->
       hearth runtimes --json | jq -r '.[] | select(.available) | .name'
       hearth runtimes --prepare nodejs22.x
     """
-    surroundings = read_surroundings()
+    surroundings = read_surroundings(state=read_state(None).state)
     for name in names:
         note(f"setting up {name} ...")
         try:

@@ -131,7 +131,7 @@ def _allow_open_files() -> None:
 def serve(platform: Platform, settings: Settings, ready: Callable[[str], None]) -> None:
     """Run the platform until a signal stops it. Raises StartRefused; Failure after a crash."""
     clock = SystemClock()
-    surroundings = read_surroundings()
+    surroundings = read_surroundings(state=settings.state)
     _allow_open_files()
 
     def announce(endpoint: str) -> None:

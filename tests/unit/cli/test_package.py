@@ -4,7 +4,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from hearth.cli.main import cli
 from hearth.cli.output import Failure
 from hearth.cli.package import zip_directory
 
@@ -22,6 +24,16 @@ def write(path: Path, text: str = "x", mode: int = 0o644) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
     path.chmod(mode)
+
+
+def test_a_directory_that_no_function_can_be_called_after_is_told(tmp_path: Path) -> None:
+    for name in ("fn \u00f6", "a:b", "my.app", "n" * 65):
+        directory = tmp_path / name
+        directory.mkdir()
+        told = CliRunner().invoke(cli, ["deploy", str(directory), "--state", str(tmp_path / "s")])
+        assert told.exit_code == 1
+        assert "cannot be a function's name" in told.stderr
+        assert "--name" in told.stderr
 
 
 def test_the_same_files_make_the_same_bytes(tmp_path: Path) -> None:
