@@ -2,6 +2,7 @@
 
     STARTED --next--> READY --(event)--> RUNNING --response|error--> RESPONDED --next--> READY
     RUNNING --response, streaming--> STREAMING --its end--> RESPONDED
+    RUNNING --response/next|error/next--> RESPONDED, READY       (both in one request: our clients)
     STARTED --init/error--> INIT_FAILED
     STARTED --restore/next--> RESTORE_READY --(restore)--> RESTORING --next--> READY
     RESTORE_READY --(let_fork)--> RESTORE_READY, until it asks again or for ever
@@ -34,6 +35,7 @@ ROOT: Final = "/2018-06-01/runtime/"
 _INVOCATION: Final = ROOT + "invocation/"
 _NEXT: Final = _INVOCATION + "next"
 _INIT_ERROR: Final = ROOT + "init/error"
+_THEN_NEXT: Final = "/next"
 _RESTORE_NEXT: Final = ROOT + "restore/next"
 _RESTORE_ERROR: Final = ROOT + "restore/error"
 _ERROR_TYPE_HEADER: Final = "lambda-runtime-function-error-type"
@@ -176,6 +178,9 @@ class RuntimeApi:
 
     def _invocation(self, target: str, request: HttpRequest, responder: Responder) -> None:
         request_id, _, verb = target[len(_INVOCATION) :].partition("/")
+        asks_next = verb.endswith(_THEN_NEXT) and request.stream is None
+        if asks_next:
+            verb = verb[: -len(_THEN_NEXT)]
         if verb not in {"response", "error"}:
             refuse_path(responder)
             return
@@ -194,21 +199,29 @@ class RuntimeApi:
             refuse(responder, 413, "RequestEntityTooLarge", message)
             self.refuse_oversize()
             return
-        if verb == "error":
-            self._function_error(request, responder)
-        else:
-            self._response(request, responder)
-
-    def _response(self, request: HttpRequest, responder: Responder) -> None:
         mode = request.headers.get(_MODE_HEADER)
-        if mode is not None and mode != "streaming":
+        if verb == "response" and mode is not None and mode != "streaming":
             refuse(responder, 400, "InvalidFunctionResponseMode", "Invalid function response mode")
             return
-        self._responded(responder, request.body, request.trailers)
+        self._ended(verb, request, responder, asks_next=asks_next)
 
-    def _responded(self, responder: Responder, body: bytes, trailers: dict[str, str]) -> None:
+    def _ended(
+        self, verb: str, request: HttpRequest, responder: Responder, *, asks_next: bool
+    ) -> None:
+        """The runtime has the function's answer, or its error. If it asks for the next event at
+        once, that is the answer to both."""
         self.state = RuntimeState.RESPONDED
-        responder.send(202, JSON, ACCEPTED)
+        if not asks_next:
+            responder.send(202, JSON, ACCEPTED)
+        if verb == "response":
+            self._responded(request.body, request.trailers)
+        else:
+            error_type = error_type_of(request.headers.get(_ERROR_TYPE_HEADER, ""))
+            self._events.runtime_failed(request.body, error_type)
+        if asks_next:
+            self._next(responder)
+
+    def _responded(self, body: bytes, trailers: dict[str, str]) -> None:
         if _ERROR_TYPE_HEADER in trailers:
             error_type = error_type_of(trailers[_ERROR_TYPE_HEADER])
             error_body = _unbase64(trailers.get(_ERROR_BODY_TRAILER, ""))
@@ -231,17 +244,13 @@ class RuntimeApi:
         self._events.runtime_streamed(data)
 
     def stream_end(self, responder: Responder, trailers: dict[str, str]) -> None:
-        self._responded(responder, b"", trailers)
+        self.state = RuntimeState.RESPONDED
+        responder.send(202, JSON, ACCEPTED)
+        self._responded(b"", trailers)
 
     def stream_broken(self) -> None:
         self.state = RuntimeState.RESPONDED
         self._events.runtime_stream_broken()
-
-    def _function_error(self, request: HttpRequest, responder: Responder) -> None:
-        self.state = RuntimeState.RESPONDED
-        responder.send(202, JSON, ACCEPTED)
-        error_type = error_type_of(request.headers.get(_ERROR_TYPE_HEADER, ""))
-        self._events.runtime_failed(request.body, error_type)
 
     # -- init/error --------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from types import ModuleType
 import pytest
 
 from hearth.runtimes.kit import BOOTSTRAPS
+from hearth.worker.sandboxes.jail_steps import API_HOST, API_PORT
 
 SOURCE: Path = BOOTSTRAPS / "runtime_client.py"
 
@@ -115,6 +116,45 @@ def test_an_event_is_read_however_it_arrives(piece: int) -> None:
             b"POST /2018-06-01/runtime/invocation/r1/response HTTP/1.1\r\n"
         )
         assert server.requests[1].endswith(b"\r\n\r\n{}")
+
+
+def test_an_answer_goes_to_hearth_itself_with_the_question_for_the_next_event() -> None:
+    with client_of([EVENT, EVENT, EVENT, answer(413)]) as (client, server):
+        client.next()
+        client._connection.is_direct = True
+        client.post_invocation_result("r1", b"{}", "application/json", None)
+        assert client.next()[0] == '{"n": "é"}'
+        client.post_error("r2", "{}", "{}", None)
+        client.next()
+        client.post_invocation_result("r3", b"{}", "application/json", None)
+        with pytest.raises(RuntimeError, match="Failed to post invocation response"):
+            client.next()
+        assert server.connections == 1
+    targets = [request.split(b" ")[1].decode() for request in server.requests]
+    root = "/2018-06-01/runtime/invocation"
+    assert targets == [
+        f"{root}/next",
+        f"{root}/r1/response/next",
+        f"{root}/r2/error/next",
+        f"{root}/r3/response/next",
+    ]
+    assert server.requests[1].endswith(b"\r\n\r\n{}")
+
+
+def test_a_large_answer_waits_for_no_question() -> None:
+    with client_of([EVENT, answer(413)]) as (client, server):
+        client.next()
+        client._connection.is_direct = True
+        with pytest.raises(RuntimeError, match="Failed to post invocation response"):
+            client.post_invocation_result("r1", bytes(70_000), "application/json", None)
+    assert b"/r1/response HTTP/1.1" in server.requests[1]
+
+
+def test_only_the_address_in_a_sandbox_is_hearths() -> None:
+    with client_of([EVENT]) as (client, _):
+        client.next()
+        assert not client._connection.is_direct, "somebody stands between, most likely"
+        assert f"{API_HOST}:{API_PORT}" == client.HEARTH
 
 
 def test_a_large_result_goes_out_whole() -> None:

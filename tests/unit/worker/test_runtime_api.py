@@ -124,6 +124,29 @@ def test_next_waits_for_the_event_and_carries_its_headers() -> None:
     assert answer.headers["Lambda-Runtime-Client-Context"] == '{"custom":{}}'
 
 
+@pytest.mark.parametrize("verb", ["response", "error"])
+def test_an_answer_may_ask_for_the_next_event_too(verb: str) -> None:
+    scene = Scene()
+    scene.running()
+    answer = scene.post(f"invocation/r1/{verb}/next", b'"ok"')
+    assert not answer.headers, "held until there is an event"
+    told = ("responded", '"ok"') if verb == "response" else ("failed", '"ok"', "Function.Unknown")
+    assert scene.told.events == [("ready",), told, ("ready",)]
+    assert scene.api.state is RuntimeState.READY
+    scene.api.deliver(event())
+    assert (answer.status, answer.body) == (200, b'{"n": 1}')
+
+
+def test_an_answer_that_is_refused_does_not_ask_for_the_next_event() -> None:
+    scene = Scene()
+    scene.running()
+    assert scene.post("invocation/r2/response/next").status == 400
+    large = scene.post("invocation/r1/response/next", bytes(7 * 1024 * 1024))
+    assert large.status == 413
+    assert scene.told.events == [("ready",), ("too large",)]
+    assert scene.post("invocation/r1/other/next").status == 404
+
+
 def test_a_response_is_accepted_once_and_next_makes_it_ready_again() -> None:
     scene = Scene()
     scene.running()

@@ -58,9 +58,10 @@ def rehearse(directory: str) -> None:
     with open(f"{directory}/rehearsed.py", "w") as module:  # noqa: PTH123 - imports less
         module.write("def handler(event, context):\n    return {'ok': True}\n")
     ours, theirs = _socket.socketpair()
-    theirs.send(_NEXT + _ACCEPTED)
+    theirs.send(_NEXT)
     theirs.shutdown(_socket.SHUT_WR)  # there is no second event
     runtime_client._connection._socket = ours  # noqa: SLF001
+    runtime_client._connection.is_direct = True  # noqa: SLF001
     os.environ["LAMBDA_TASK_ROOT"] = directory
     os.environ["_HANDLER"] = "rehearsed.handler"
     os.environ["AWS_LAMBDA_RUNTIME_API"] = "127.0.0.1:9"
@@ -128,11 +129,11 @@ def _rehearse(bootstrap, client_class, transport, times) -> None:  # type: ignor
     import _socket
 
     ours, theirs = _socket.socketpair()
-    answer = _NEXT + _ACCEPTED
     client = client_class("127.0.0.1:9", False)
     transport._connection._socket = ours  # noqa: SLF001
+    transport._connection.is_direct = True  # noqa: SLF001
     for _ in range(times):
-        theirs.send(answer)
+        theirs.send(_NEXT)
         event = client.wait_next_invocation()
         bootstrap.handle_event_request(
             client,
@@ -159,7 +160,6 @@ _NEXT = (
     b"Lambda-Runtime-Invoked-Function-Arn: a\r\nLambda-Runtime-Trace-Id: t\r\n"
     b'Content-Length: 30\r\n\r\n{"a": [1, 2.5, "x", null, {}]}'
 )
-_ACCEPTED = b"HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\n\r\n{}"
 _REHEARSALS = 10  # the interpreter specialises what has run some times
 
 

@@ -7,6 +7,10 @@ functions. Being Python, it fits every version of Python, and signals reach the 
 handlers while it waits.
 
 The bytes of `next` must be one answer of a trusted server on the other end: Hearth's.
+
+Hearth itself takes an answer and the question for the next event as one request, which saves both
+sides a round trip. So an answer is held until AWS's client asks, which is what it does next. Who
+stands between (some extensions do) listens at another address, and gets both as AWS documents them.
 """
 
 from __future__ import annotations
@@ -15,29 +19,45 @@ import os
 from _socket import AF_INET, IPPROTO_TCP, SOCK_STREAM, TCP_NODELAY, socket
 
 ROOT = b"/2018-06-01/runtime/invocation/"
+HEARTH = "169.254.100.1:9001"
+"""In a sandbox that is us, or nobody: the address is taken."""
 READ_BYTES = 65536
 _DEADLINE = "Lambda-Runtime-Deadline-Ms"
-_HEADERS = {
-    b"lambda-runtime-aws-request-id": "Lambda-Runtime-Aws-Request-Id",
-    b"lambda-runtime-trace-id": "Lambda-Runtime-Trace-Id",
-    b"lambda-runtime-invoked-function-arn": "Lambda-Runtime-Invoked-Function-Arn",
-    b"lambda-runtime-deadline-ms": _DEADLINE,
-    b"lambda-runtime-client-context": "Lambda-Runtime-Client-Context",
-    b"lambda-runtime-cognito-identity": "Lambda-Runtime-Cognito-Identity",
-    b"lambda-runtime-aws-tenant-id": "Lambda-Runtime-Aws-Tenant-Id",
-    b"lambda-runtime-invocation-id": "Lambda-Runtime-Invocation-Id",
-    b"content-type": "Content-Type",
-}
+_NAMES = (
+    "Lambda-Runtime-Aws-Request-Id",
+    "Lambda-Runtime-Trace-Id",
+    "Lambda-Runtime-Invoked-Function-Arn",
+    _DEADLINE,
+    "Lambda-Runtime-Client-Context",
+    "Lambda-Runtime-Cognito-Identity",
+    "Lambda-Runtime-Aws-Tenant-Id",
+    "Lambda-Runtime-Invocation-Id",
+    "Content-Type",
+)
+_HEADERS = {name: name for name in _NAMES} | {name.lower(): name for name in _NAMES}
+_NOT_POSTED = "Failed to post invocation response"
 
 
 class _Connection:
     """One kept-alive HTTP/1.1 connection, made when it is first needed."""
 
     def __init__(self) -> None:
-        self.agent = b"aws-lambda-python"
+        self.question = self.agent = b""
+        self.introduce(b"aws-lambda-python")
         self.head = b""
+        self.is_direct = False
+        """Whether Hearth itself is on the other end, as far as that is known."""
+        self.held = b""
+        """The answer that goes out with the question for the next event."""
         self._socket: socket | None = None
         self._buffer = b""
+
+    def introduce(self, agent: bytes) -> None:
+        self.agent = agent
+        self.question = b"GET %snext HTTP/1.1\r\nHost: runtime\r\nUser-Agent: %s\r\n\r\n" % (
+            ROOT,
+            agent,
+        )
 
     def exchange(self, request: bytes, body: bytes = b"") -> tuple[int, bytes]:
         """Send, and return status and body; the head stays in `self.head`."""
@@ -54,12 +74,15 @@ class _Connection:
             raise
 
     def close(self) -> None:
+        self.held = b""
         connection, self._socket = self._socket, None
         if connection is not None:
             connection.close()
 
     def _connect(self) -> socket:
-        host, _, port = os.environ["AWS_LAMBDA_RUNTIME_API"].rpartition(":")
+        address = os.environ["AWS_LAMBDA_RUNTIME_API"]
+        self.is_direct = address == HEARTH
+        host, _, port = address.rpartition(":")
         self._socket = connection = socket(AF_INET, SOCK_STREAM)
         connection.connect((host, int(port)))
         connection.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
@@ -71,7 +94,9 @@ class _Connection:
         while (end := buffer.find(b"\r\n\r\n")) < 0:
             buffer += _read(connection)
         self.head = head = buffer[:end]
-        at = head.lower().find(b"\r\ncontent-length:")
+        at = head.find(b"\r\nContent-Length:")
+        if at < 0:
+            at = head.lower().find(b"\r\ncontent-length:")
         length = int(head[at + 17 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
         body = buffer[end + 4 :]
         if len(body) < length:
@@ -95,24 +120,22 @@ _connection = _Connection()
 
 
 def initialize_client(user_agent: str) -> None:
-    _connection.agent = user_agent.encode("latin-1")
+    _connection.introduce(user_agent.encode("latin-1"))
 
 
 def next() -> tuple[str, dict[str, str | int]]:  # noqa: A001 - AWS's name
     """The next event's text and headers, of which the deadline is a number; waits for it."""
-    request = b"GET %snext HTTP/1.1\r\nHost: runtime\r\nUser-Agent: %s\r\n\r\n" % (
-        ROOT,
-        _connection.agent,
-    )
-    status, body = _connection.exchange(request)
+    connection = _connection
+    held, connection.held = connection.held, b""
+    status, body = connection.exchange(held or connection.question)
     if status != 200:
-        raise RuntimeError("Failed to get next")
+        raise RuntimeError(_NOT_POSTED if held else "Failed to get next")
     headers: dict[str, str | int] = {}
-    for line in _connection.head.split(b"\r\n")[1:]:
-        name, _, value = line.partition(b":")
-        known = _HEADERS.get(name.lower())
+    for line in connection.head.decode("latin-1").split("\r\n")[1:]:
+        name, _, value = line.partition(":")
+        known = _HEADERS.get(name) or _HEADERS.get(name.lower())
         if known is not None:
-            headers[known] = value.strip().decode("latin-1")
+            headers[known] = value.strip()
     headers[_DEADLINE] = int(headers[_DEADLINE])
     return body.decode(), headers
 
@@ -147,10 +170,24 @@ def post_error(
 
 
 def _post(kind: bytes, invoke_id: str, payload: bytes, headers: bytes) -> None:
+    connection = _connection
+    is_held = connection.is_direct and len(payload) < READ_BYTES
     request = (
-        b"POST %s%s/%s HTTP/1.1\r\nHost: runtime\r\nUser-Agent: %s\r\n%sContent-Length: %d\r\n\r\n"
-        % (ROOT, invoke_id.encode("latin-1"), kind, _connection.agent, headers, len(payload))
+        b"POST %s%s/%s%s HTTP/1.1\r\nHost: runtime\r\nUser-Agent: %s\r\n"
+        b"%sContent-Length: %d\r\n\r\n"
+        % (
+            ROOT,
+            invoke_id.encode("latin-1"),
+            kind,
+            b"/next" if is_held else b"",
+            connection.agent,
+            headers,
+            len(payload),
+        )
     )
-    status, _ = _connection.exchange(request, payload)
+    if is_held:
+        connection.held = request + payload
+        return
+    status, _ = connection.exchange(request, payload)
     if status != 202:
-        raise RuntimeError("Failed to post invocation response")
+        raise RuntimeError(_NOT_POSTED)
