@@ -9,6 +9,7 @@ Source: https://docs.aws.amazon.com/lambda/latest/dg/functions-states.html
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import NamedTuple
 
 from hearth.model import limits
 from hearth.model.durable import DurableConfig
@@ -217,9 +218,9 @@ class Routes:
     """Versions by number, aliases by name."""
 
 
-@dataclass(frozen=True, slots=True)
-class ConfigurationId:
-    """What a sandbox is bound to: never shared by two configurations of one function.
+class ConfigurationId(NamedTuple):
+    """What a sandbox is bound to: never shared by two configurations of one function. A tuple: each
+    invoke makes one, to look its sandboxes up.
 
     Two equal ids mean that a sandbox made for one may serve the other.
     """
@@ -233,7 +234,7 @@ class ConfigurationId:
 
     @property
     def of_all_tenants(self) -> "ConfigurationId":
-        return self if self.tenant is None else replace(self, tenant=None)
+        return self if self.tenant is None else self._replace(tenant=None)
 
 
 def configuration_id(function: FunctionVersion) -> ConfigurationId:

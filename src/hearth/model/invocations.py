@@ -5,6 +5,7 @@ from typing import Protocol
 
 from hearth.model.functions import FunctionVersion
 from hearth.model.ids import Caller, FunctionReference, RequestId
+from hearth.model.values import value
 
 
 class ResponseSource(Protocol):
@@ -39,7 +40,7 @@ class ResponseSink(Protocol):
     def write(self, data: bytes) -> None: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class InvokeCall:
     """One synchronous invoke as its caller asked for it: decoded, but not yet resolved."""
 
@@ -68,7 +69,7 @@ class InvokeCall:
     """One invocation of a durable execution, which is there already."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class Invocation:
     """One invoke of one function version. The payload is forwarded as it came, unparsed."""
 
@@ -118,7 +119,7 @@ class Phases:
     """When its sandbox came to be, if it was the first to use it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class InvokeResult:
     """What a caller of Invoke gets; `function_error` is None or `Unhandled`."""
 

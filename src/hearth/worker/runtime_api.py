@@ -21,7 +21,6 @@ import binascii
 import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Protocol
 
@@ -29,6 +28,7 @@ from hearth.base.http1 import HttpRequest, Responder
 from hearth.model import limits
 from hearth.model.ids import RequestId
 from hearth.model.invocations import ResponseSource
+from hearth.model.values import value
 from hearth.worker.inside_errors import ACCEPTED, JSON, refuse, refuse_path
 
 ROOT: Final = "/2018-06-01/runtime/"
@@ -60,7 +60,7 @@ class RuntimeState(StrEnum):
     RESTORE_FAILED = "RestoreError"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Event:
     """What `next` answers."""
 
