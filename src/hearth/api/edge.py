@@ -226,8 +226,10 @@ class Edge:
             answer = handler.dry_run(call)
             exchange.responder.send(answer.status, answer.headers, answer.body)
             return
-        run = handler.accept if arguments.invocation_type == EVENT else handler.run
-        self._jobs.spawn(self._finish_invoke(run, exchange, call), name="invoke")
+        if arguments.invocation_type == EVENT:
+            self._jobs.spawn(self._finish_invoke(handler.accept, exchange, call), name="invoke")
+        else:
+            self._jobs.begin(self._finish_invoke(handler.run, exchange, call), name="invoke")
 
     async def _finish_invoke(self, run: RunInvoke, exchange: Exchange, call: InvokeCall) -> None:
         """The client may leave meanwhile: the function runs on, and the answer goes nowhere."""

@@ -20,7 +20,7 @@ from hearth.durable.upkeep import Upkeep
 from hearth.engine.contract import Engine
 from hearth.frontend.invoke import Invoker
 from hearth.model.functions import FunctionVersion
-from hearth.model.invocations import InvokeCall
+from hearth.model.invocations import InvokeCall, InvokeResult
 from hearth.worker.worker import Worker
 
 
@@ -40,6 +40,18 @@ class DurablePath:
         )
 
 
+class _Apart:
+    """Invokes have no Task of their own, and executions wait in ways that need one."""
+
+    def __init__(self, starter: Starter, jobs: Jobs) -> None:
+        self._starter = starter
+        self._jobs = jobs
+
+    async def invoke(self, call: InvokeCall, function: FunctionVersion) -> InvokeResult:
+        """Raises ServiceError."""
+        return await self._jobs.apart(self._starter.invoke(call, function))
+
+
 def open_durable(
     engine: Engine,
     front: Invoker,
@@ -52,7 +64,8 @@ def open_durable(
     executions = Executions(invoker, clock, jobs, new_id, lambda: secrets.token_hex(16))
     upkeep = Upkeep(engine, executions, clock, jobs)
     handlers = durable.Handlers(executions, upkeep.delete, clock.epoch_ms)
-    front.durable = starter = Starter(executions)
+    starter = Starter(executions)
+    front.durable = _Apart(starter, jobs)
     inside = dict(zip(OPEN, (handlers.checkpoint, handlers.state), strict=True))
     worker.durable = DurableDoor(inside, jobs, new_id).handle
     return DurablePath(

@@ -1,17 +1,21 @@
 """Who owns a task? A `Jobs` scope: no task without an owner, no failure unseen.
 
 A job is work that outlives the request that asked for it (stopping a sandbox, unpacking a
-package). Leaving the scope cancels what is left and waits for it.
+package). Leaving the scope cancels what is left and waits for it. What passes by often and awaits
+nothing but futures may do without a Task: `begin`.
 """
 
 import asyncio
 from collections.abc import Coroutine
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
+from hearth.base.errands import Errand
 from hearth.base.log import Log
 
 log = Log("jobs")
+
+T = TypeVar("T")
 
 
 class Jobs:
@@ -19,6 +23,7 @@ class Jobs:
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._errands: set[Errand] = set()
         self._closed = False
 
     async def __aenter__(self) -> Self:
@@ -31,10 +36,8 @@ class Jobs:
         trace: TracebackType | None,
     ) -> None:
         self._closed = True
-        while self._tasks:
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+        while self._tasks or self._errands:
+            await self.cancel_all()
 
     def spawn(self, work: Coroutine[Any, Any, Any], *, name: str) -> asyncio.Task[Any]:
         """Run `work` in the background. An error is logged, once, here.
@@ -49,16 +52,41 @@ class Jobs:
         task.add_done_callback(self._done)
         return task
 
+    def begin(self, work: Coroutine[Any, Any, None], *, name: str) -> None:
+        """The same without a Task, and at once: see `errands.py` for what it may await.
+
+        Raises RuntimeError after the scope was left.
+        """
+        if self._closed:
+            work.close()
+            raise RuntimeError(f"job {name} was begun after its scope had ended")
+        errand = Errand(work, name, self._errands.discard)
+        self._errands.add(errand)
+        errand.step()
+
+    async def apart(self, work: Coroutine[Any, Any, T]) -> T:
+        """What `work` returns or raises, from a Task of its own: for whoever may have none."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return await task
+
     async def wait_idle(self) -> None:
         """Return when no job is left."""
-        while self._tasks:
-            await asyncio.wait(set(self._tasks))
+        while waiting := self._ends():
+            await asyncio.wait(waiting)
 
     async def cancel_all(self) -> None:
         """End what runs now, and wait for that. More may be spawned later."""
-        for task in (doomed := set(self._tasks)):
+        doomed = self._ends()
+        for task in self._tasks:
             task.cancel()
+        for errand in tuple(self._errands):
+            errand.cancel()
         await asyncio.gather(*doomed, return_exceptions=True)
+
+    def _ends(self) -> set["asyncio.Future[Any]"]:
+        return {*self._tasks, *(errand.ended() for errand in self._errands)}
 
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
