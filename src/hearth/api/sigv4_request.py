@@ -194,7 +194,7 @@ def canonical_request(
     path, _, query = request.target.partition("?")
     headers = request.headers
     lines = []
-    for name in signed_headers.split(";"):
+    for name in signed_names(signed_headers):
         value = headers.get(name)
         if value is None:
             raise IncompleteSignature(
@@ -207,6 +207,18 @@ def canonical_request(
         f"{request.method}\n{canonical_path(path, is_s3=is_s3)}\n{canonical_query(query)}\n"
         f"{''.join(lines)}\n{signed_headers}\n{payload_hash}"
     ).encode("latin-1")
+
+
+@lru_cache(maxsize=_USUAL_REMEMBERED)
+def _split_names(signed_headers: str) -> tuple[str, ...]:
+    return tuple(signed_headers.split(";"))
+
+
+def signed_names(signed_headers: str) -> tuple[str, ...]:
+    """In the order in which they were signed."""
+    if len(signed_headers) > _USUAL_LENGTH_MAX:
+        return tuple(signed_headers.split(";"))
+    return _split_names(signed_headers)
 
 
 def canonical_path(path: str, *, is_s3: bool) -> str:

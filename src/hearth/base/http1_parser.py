@@ -26,7 +26,7 @@ LENGTH_DIGITS_MAX: Final = 18
 HEADERS_MAX: Final = 256
 KNOWN_BYTES_MAX: Final = 1_024
 """A longer head is not remembered."""
-_UNUSUAL: Final = frozenset({"transfer-encoding", "connection", "expect", "authorization"})
+_UNUSUAL: Final = frozenset({"transfer-encoding", "connection", "expect"})
 _METHODS: Final = frozenset({"GET", "POST", "PUT", "DELETE", "HEAD", "PATCH", "OPTIONS"})
 _METHOD = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}")
 _VERSION = re.compile(r"HTTP/(\d)\.\d", re.ASCII)
@@ -245,9 +245,11 @@ class RequestParser:
         each time; and where fields say something special, they are looked at anew each time."""
         assert self._head is not None
         headers = self._head[2]
+        if "authorization" in headers or len(head) > KNOWN_BYTES_MAX:
+            return
         is_plain = head.startswith(b"/", head.index(b" ") + 1)  # else the target names the host
         is_usual = is_plain and not self.is_old and _UNUSUAL.isdisjoint(headers)
-        if is_usual and len(head) <= KNOWN_BYTES_MAX:
+        if is_usual:
             fields = bytes(head[head.index(b"\r\n") :])
             self._known = _Known(fields, headers.copy(), self._wanted)
 
