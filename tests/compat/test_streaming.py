@@ -122,6 +122,7 @@ def test_what_its_answer_says(client: "LambdaClient") -> None:
     whole = client.invoke_with_response_stream(FunctionName=NAME, Payload=b'{"answer": [1]}')
     assert chunks(list(whole["EventStream"])) == [b"[1]"]
     dry = client.invoke_with_response_stream(FunctionName=NAME, InvocationType="DryRun")
+    dry["EventStream"].close()  # else its socket is garbage of some later test
     assert dry["StatusCode"] == 204
 
 
