@@ -17,6 +17,7 @@ from fakes.invokes import invoke_call
 from fakes.packages import zip_of
 from fakes.whole_edge import AUTHORIZATION, WholeEdge, whole_edge
 from fakes.wire_requests import rest_request
+from hearth.api.operations import capacity_providers
 from hearth.durable.tokens import callback_id, checkpoint_token
 
 OTHER = "999999999999"
@@ -340,7 +341,8 @@ def test_the_tables_have_every_operation(tmp_path: Path) -> None:
     tables = (ON_FUNCTIONS, ON_LAYERS, ON_EXECUTIONS, ON_CALLBACKS, ON_SIGNING, ON_MAPPINGS)
     of_lambda = {name for table in (*tables, ON_TAGGED, ON_POLICIES, LISTS) for name in table}
     of_logs = {*ON_GROUPS, *ON_GROUP_ARNS, *OF_LOGS_ALONE}
-    known = {("lambda", name) for name in of_lambda | NOBODYS | INVOKES}
+    of_none = NOBODYS | {operation.name for operation in capacity_providers.OPERATIONS}
+    known = {("lambda", name) for name in of_lambda | of_none | INVOKES}
     known |= {("logs", name) for name in of_logs} | {("sts", "GetCallerIdentity")}
     assert asyncio.run(main()) == known
 
