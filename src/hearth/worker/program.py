@@ -190,10 +190,11 @@ class RunningProgram:
         if self._output is not None:
             self._output.drain()
 
-    async def end(self, reason: str) -> None:
+    async def end(self, reason: str, *, for_good: bool = False) -> None:
         """End what runs, take in its last words, close its APIs. Safe to call twice.
 
-        `reason` is what extensions are told: spindown, timeout or failure.
+        `reason` is what extensions are told: spindown, timeout or failure. `for_good`: and the
+        sandbox with it.
         """
         self._is_ending = True
         if self._watch is not None and self.extensions.all:
@@ -204,7 +205,7 @@ class RunningProgram:
         watch, self._watch = self._watch, None
         if watch is not None:
             watch.cancel()
-        await self._sandbox.kill()
+        await (self._sandbox.destroy() if for_good else self._sandbox.kill())
         output, self._output = self._output, None
         if output is not None:
             output.close()
@@ -366,7 +367,7 @@ class StartedProgram(Protocol):
 
     def drain_output(self) -> None: ...
 
-    async def end(self, reason: str) -> None: ...
+    async def end(self, reason: str, *, for_good: bool = False) -> None: ...
 
 
 class NewProgram(Protocol):

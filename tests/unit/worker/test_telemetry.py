@@ -322,9 +322,9 @@ def test_failures_are_told_before_the_program_ends() -> None:
         telemetry = scene.programs.started[0].telemetry
         ended = scene.programs.started[0].end
 
-        async def end(reason: str) -> None:
+        async def end(reason: str, *, for_good: bool = False) -> None:
             await telemetry.flush(EVENTUALLY_S)
-            await ended(reason)
+            await ended(reason, for_good=for_good)
 
         scene.programs.started[0].end = end  # type: ignore[method-assign]
         await scene.invoke()

@@ -84,10 +84,11 @@ class Core:
         self.program = program = self.new_program(around, self.events)
         return program
 
-    async def end_program(self, why: Failure | None) -> None:
-        """Without a failure it ends because it is not needed. Raises SandboxFailed."""
+    async def end_program(self, why: Failure | None, *, for_good: bool = False) -> None:
+        """Without a failure it ends because it is not needed; `for_good`: and so does the sandbox,
+        if there is a program. Raises SandboxFailed."""
         self.is_frozen = False  # whatever ends it thaws it
         program, self.program = self.program, None
         if program is None:
             return
-        await program.end(SPINDOWN if why is None else why.shutdown_reason)
+        await program.end(SPINDOWN if why is None else why.shutdown_reason, for_good=for_good)

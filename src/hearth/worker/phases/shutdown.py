@@ -16,7 +16,7 @@ async def shut_down(core: Core, invokes: InvokePhase) -> None:
     if run is not None:
         run.stop_timers()
     try:
-        await core.end_program(None)
+        await core.end_program(None, for_good=run is None)  # a run's memory is still to be told
         if run is not None:
             invokes.close(run, None if run.answered else STOPPED)
         core.journal.flush()

@@ -38,6 +38,7 @@ from hearth.worker.sandboxes.nat import Link, Nat
 from hearth.worker.sandboxes.orders import bounds
 from hearth.worker.sandboxes.outputs import read_to_end
 from hearth.worker.sandboxes.slirp import Slirp
+from hearth.worker.sandboxes.tmp import Tmp
 from hearth.worker.sandboxes.uids import Uids
 
 log = Log("sandboxes")
@@ -134,16 +135,15 @@ class BubblewrapBackend:
         give_back = self._give_back(None if template else uid, link)
         try:
             order = CreateOrder(box=box, tmp_bytes=spec.tmp_mb * MB, uid=uid)
-            tmp = (await launcher.ask(messages.CREATE, order)).fds[0]
+            tmp = Tmp(launcher.ask_first(messages.CREATE, order))
         except BaseException:
-            launcher.tell(messages.DESTROY, BoxOrder(box=box))
             give_back()
             raise
         try:
-            cell = self._limit(spec, box, tmp)
+            cell = self._limit(spec, box, tmp.used_bytes)
         except OSError as error:
-            os.close(tmp)
             launcher.tell(messages.DESTROY, BoxOrder(box=box))
+            await tmp.close()
             give_back()
             raise SandboxFailed(f"no limits for the sandbox: {error}") from error
         resources = Resources(
@@ -186,14 +186,9 @@ class BubblewrapBackend:
                 log.warning("cgroups are left", error=error)
             self._limits = None
 
-    def _limit(self, spec: SandboxSpec, box: int, tmp: int) -> Cell:
+    def _limit(self, spec: SandboxSpec, box: int, tmp_used: Callable[[], int]) -> Cell:
         assert self._limits is not None, "create() before open(), or after close()"
         within = bounds(spec, self._memory_bytes_beside, self._threads_beside)
-
-        def tmp_used() -> int:
-            seen = os.fstatvfs(tmp)
-            return (seen.f_blocks - seen.f_bfree) * seen.f_frsize
-
         return self._limits.create(str(box), within, tmp_used)
 
     async def _launched(self) -> Launcher:

@@ -52,6 +52,7 @@ from hearth.worker.sandboxes.orders import (
 )
 from hearth.worker.sandboxes.outputs import read_to_end
 from hearth.worker.sandboxes.slirp import Slirp
+from hearth.worker.sandboxes.tmp import Tmp
 
 log = Log("sandboxes")
 
@@ -72,7 +73,7 @@ class Resources:
 
     box: int
     uid: int | None
-    tmp: int
+    tmp: Tmp
     cell: Cell
     launcher: Launcher
     watch: MemoryWatch
@@ -329,9 +330,9 @@ class BubblewrapSandbox:
         self._run = order.run
         try:
             return await self._own.launcher.ask(messages.START, order)
-        except SandboxFailed:
+        except SandboxFailed as error:
             await self._kill()  # the half-made child, if there is one
-            raise
+            raise (self._own.tmp.failure or error) from None
 
     def _watch(self, pid: int) -> None:
         if self._is_running():  # else it has ended already
@@ -384,10 +385,12 @@ class BubblewrapSandbox:
         if self._is_running():
             self._own.watch.add(self._own.cell, self._over_memory)
 
-    async def _kill(self) -> None:
+    async def _kill(self, *, for_good: bool = False) -> None:
         self.thaw()  # what is frozen does not die everywhere
         meant = self._ended
-        if self._is_running():
+        if for_good:
+            await self._tell(messages.DESTROY)
+        elif self._is_running():
             await self._tell(messages.KILL)
         if self._ended is meant:  # else it has ended, and a start has not waited for us
             self._end(_KILLED)  # does nothing if the exit was told, as it is for all that ran
@@ -396,14 +399,14 @@ class BubblewrapSandbox:
         async with self._destroying:
             if self._is_destroyed:
                 return
-            await self.kill()
+            self._kills += 1
+            await self._kill(for_good=True)
             if self._stem is not None:
                 self._stem.close()
                 self._stem = None
-            await self._tell(messages.DESTROY)
             await self._own.cell.remove()
             self._is_destroyed = True
-            os.close(self._own.tmp)
+            await self._own.tmp.close()
             if self._host_api:
                 self._host_api.close()
             self._own.on_destroyed()

@@ -98,6 +98,13 @@ class Launcher:
                 _close(answered.result().fds)  # it was answered in the very turn of the cancelling
             raise
 
+    def ask_first(self, do: str, order: Any) -> asyncio.Future[Answer]:
+        """The same, for who has other orders to send before it needs the answer: they are carried
+        out one after another. Raises SandboxFailed; and so may what is returned."""
+        answered = self._order(do, order)
+        answered.add_done_callback(_see)
+        return answered
+
     def tell(self, do: str, order: Any) -> None:
         """Send an order whose answer nobody waits for; it is logged if it failed."""
         if self.is_alive:
@@ -232,6 +239,12 @@ def _spawn() -> tuple[subprocess.Popen[bytes], socket.socket]:
 def _log_failure(answered: asyncio.Future[Answer]) -> None:
     if not answered.cancelled() and (error := answered.exception()) is not None:
         log.warning("an order to the launcher failed", error=error)
+
+
+def _see(answered: asyncio.Future[Answer]) -> None:
+    """That it failed is known, also if nobody asks any more."""
+    if not answered.cancelled():
+        answered.exception()
 
 
 def _close(fds: list[int]) -> None:

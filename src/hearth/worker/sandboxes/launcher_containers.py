@@ -50,7 +50,14 @@ class Container:
 class Containers:
     """Those of one launcher."""
 
-    def __init__(self, control: socket.socket, selector: selectors.BaseSelector) -> None:
+    def __init__(
+        self,
+        control: socket.socket,
+        selector: selectors.BaseSelector,
+        killed: Callable[[int], None],
+    ) -> None:
+        """`killed` answers the kill orders of what is gone."""
+        self._killed = killed
         self._control = control
         self._selector = selector
         self._containers: dict[int, Container] = {}
@@ -199,7 +206,7 @@ class Containers:
         for number in container.asked:
             messages.send(self._control, {"id": number, "error": why})
         for number in container.waiting:
-            messages.send(self._control, {"id": number, "answer": {}})
+            self._killed(number)
 
     def _read_late(self, container: Container) -> None:
         try:

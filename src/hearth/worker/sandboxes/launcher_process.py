@@ -95,9 +95,11 @@ class Launcher:
         self._root = Root(links={}, binds=(), hidden=())
         self._pid = os.getpid()
         self._programs: dict[int, Program] = {}
+        self._last: dict[int, int] = {}
+        """By the ids of kills: the boxes that are to be removed then."""
         self._selector = selectors.DefaultSelector()
-        self._zygotes = Zygotes(control, self._selector, self._stage, uids)
-        self._containers = Containers(control, self._selector)
+        self._zygotes = Zygotes(control, self._selector, self._stage, uids, self._killed)
+        self._containers = Containers(control, self._selector, self._killed)
         self._waits = Waits(control, self._selector)
         self._do: dict[str, Callable[[int, dict[str, Any]], None]] = {
             messages.CREATE: self._create,
@@ -170,11 +172,20 @@ class Launcher:
         os.close(tmp)
 
     def _destroy(self, number: int, content: dict[str, Any]) -> None:
-        order = BoxOrder(**content)
-        if self._runs(order.box):
-            raise OSError(0, "a program still runs in the sandbox")
-        self._stage.remove(order.box)
-        self._answer(number, {"answer": {}})
+        box = BoxOrder(**content).box
+        self._last[number] = box
+        self._kill(number, content)
+
+    def _killed(self, number: int) -> None:
+        """Nothing of the program is left."""
+        box = self._last.pop(number, None)
+        try:
+            if box is not None:
+                self._stage.remove(box)
+        except OSError as error:
+            self._answer(number, {"error": str(error) or repr(error)})
+        else:
+            self._answer(number, {"answer": {}})
 
     def _runs(self, box: int) -> bool:
         places = (self._zygotes, self._containers)
@@ -190,7 +201,7 @@ class Launcher:
             self._containers.kill(number, box)
             return
         if program is None:
-            self._answer(number, {"answer": {}})
+            self._killed(number)
             return
         program.waiting.append(number)
         if program.ended is None:
@@ -395,7 +406,7 @@ class Launcher:
         )
         messages.send(self._control, messages.exit_event(event))
         for number in program.waiting:
-            self._answer(number, {"answer": {}})
+            self._killed(number)
 
 
 def main() -> NoReturn:

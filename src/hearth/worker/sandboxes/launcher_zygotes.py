@@ -18,6 +18,7 @@ import os
 import selectors
 import signal
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,10 @@ class Zygotes:
         selector: selectors.BaseSelector,
         stage: Stage,
         uids: tuple[int, int] | None,
+        killed: Callable[[int], None],
     ) -> None:
+        """`killed` answers the kill orders of what is gone."""
+        self._killed = killed
         self._control = control
         self._selector = selector
         self._stage = stage
@@ -354,7 +358,7 @@ class Zygotes:
         self._forget(born)
         self._answer(born.number, {"error": why})
         for number in born.waiting:
-            self._answer(number, {"answer": {}})
+            self._killed(number)
 
     def _forget(self, born: Born) -> None:
         del self._born[born.order.box]
@@ -467,7 +471,7 @@ class Zygotes:
         )
         messages.send(self._control, messages.exit_event(event))
         for number in born.waiting:
-            self._answer(number, {"answer": {}})
+            self._killed(number)
 
     def _answer(self, number: int, content: dict[str, Any]) -> None:
         self._send({"id": number, **content}, ())

@@ -7,7 +7,7 @@ Standard library only: the launcher runs without site-packages. How a message tr
                          {"event": "exit", ...}          unasked
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Final
 
 from hearth.worker.sandboxes.jail_steps import API_HOST, API_PORT
@@ -154,7 +154,7 @@ class RetireOrder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BoxOrder:
-    """TERMINATE, KILL, DESTROY, WAIT, TEMPLATE and LEAVE."""
+    """TERMINATE, KILL, DESTROY, WAIT, TEMPLATE and LEAVE. What runs is killed by DESTROY too."""
 
     box: int
 
@@ -191,5 +191,5 @@ def exit_event(event: ExitEvent) -> dict[str, Any]:
 
 
 def _fields(content: Any) -> dict[str, Any]:
-    """Not asdict: that copies all that is inside, to be encoded at once."""
-    return {field.name: getattr(content, field.name) for field in fields(content)}
+    """Not asdict: that copies all that is inside, to be encoded at once. Slots: all fields."""
+    return {name: getattr(content, name) for name in content.__slots__}

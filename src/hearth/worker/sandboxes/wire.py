@@ -13,6 +13,8 @@ BYTES_MAX: Final = 256 << 10  # the kernel lets no packet be larger than the soc
 FDS_MAX: Final = 16
 
 _encoder = json.JSONEncoder(separators=(",", ":"))
+_decoder = json.JSONDecoder()
+_RIGHTS_BYTES = socket.CMSG_SPACE(4 * FDS_MAX)
 _buffer = bytearray(BYTES_MAX)
 """For all messages: the kernel would map and unmap so large a one for each."""
 
@@ -29,15 +31,20 @@ def encode(message: dict[str, Any]) -> bytes:
 
 def receive(control: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
     """The next message, or None when the other side has gone. Raises OSError."""
-    size, rights, flags, _ = control.recvmsg_into([_buffer], socket.CMSG_SPACE(4 * FDS_MAX))
+    size, rights, flags, _ = control.recvmsg_into([_buffer], _RIGHTS_BYTES)
+    fds = _descriptors(rights) if rights else []
+    if not size:
+        return None, fds
+    if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+        raise OSError(0, "a message of the launcher was cut off")
+    message, _ = _decoder.raw_decode(_buffer[:size].decode("ascii"))
+    assert isinstance(message, dict)
+    return message, fds
+
+
+def _descriptors(rights: "list[tuple[int, int, bytes]]") -> list[int]:
     fds = array.array("i")
     for level, kind, payload in rights:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             fds.frombytes(payload[: len(payload) - len(payload) % fds.itemsize])
-    if not size:
-        return None, list(fds)
-    if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
-        raise OSError(0, "a message of the launcher was cut off")
-    message = json.loads(_buffer[:size])
-    assert isinstance(message, dict)
-    return message, list(fds)
+    return list(fds)
