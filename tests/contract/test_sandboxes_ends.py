@@ -385,6 +385,26 @@ def test_the_cpu_cap_slows_a_program_down_and_comes_off_again(play: Play) -> Non
     play(scenario)
 
 
+def test_limits_that_have_served_another_are_as_new(play: Play) -> None:
+    """After one that held much, and after one that the kernel or the watch has killed for it."""
+
+    async def scenario(scene: Scene) -> None:
+        if not scene.capabilities.memory_limit:
+            pytest.skip("memory is not limited here")
+        for source in ("held = b'x' * (50 << 20)", "held = [b'x' * (1 << 20) for _ in range(999)]"):
+            before = await scene.sandbox()
+            await run(before, python(source))
+            await before.destroy()
+            after = await scene.sandbox()
+            said, _, exit_ = await run(after, python("print(1)"))
+            assert (said, exit_.kind) == ("1\n", ExitKind.EXITED)
+            if not scene.has_own_kernel:
+                assert after.usage().memory_peak_bytes < 45 << 20
+            await after.destroy()
+
+    play(scenario)
+
+
 def test_what_moves_into_its_group_does_not_keep_it_from_going(play: Play) -> None:
     """Over a descriptor of the group that a hostile process had kept, say."""
 

@@ -166,7 +166,7 @@ class FakeProgram:
 
     def drain_output(self) -> None: ...
 
-    async def end(self, reason: str, *, for_good: bool = False) -> None:  # noqa: ARG002
+    async def end(self, reason: str, *, for_good: bool = False) -> None:
         self.ended = reason
         self.telemetry.close()
         if self._task is not None:

@@ -26,6 +26,7 @@ from contract.sandbox_scene import (
 )
 from hearth.base.clock import SystemClock
 from hearth.base.jobs import Jobs
+from hearth.worker.limits.cgroup_v1 import SPARES_MAX
 from hearth.worker.sandboxes.bubblewrap import BubblewrapBackend
 from hearth.worker.sandboxes.zygote import ZygoteBackend
 from hearth.worker.stem_policy import STEM_MB, StemBounds
@@ -76,6 +77,8 @@ async def main(tier: str, directory: Path) -> None:
             if isinstance(backend, ZygoteBackend) and has_stems:
                 assert await backend.prepare(KIND, STEMS)
             await eventually(lambda: held(scene, launcher_of(backend)) == before)
+            spare = len(cells(instance)) - before["cgroups with processes"]
+            assert spare <= SPARES_MAX * len(groups_of(instance))
             assert launcher_of(backend) == launcher, "the launcher was lost"
             assert resident(launcher) - memory < GROWTH_MAX
         finally:
@@ -118,13 +121,24 @@ def held(scene: Scene, launcher: int) -> dict[str, int]:
     counts = {
         "worker's descriptors": len(descriptors()),
         "processes": len(below(launcher)),
-        "cgroups": sum(len(list(group.glob("*/"))) for group in groups_of(scene.instance)),
+        "cgroups with processes": sum(map(has_processes, cells(scene.instance))),
         "namespaces": len(namespaces(launcher)),
     }
     if os.geteuid() == 0:
         counts["descriptors"] = len(list(Path(f"/proc/{launcher}/fd").iterdir()))
         counts["mounts"] = len(Path(f"/proc/{launcher}/mountinfo").read_text().splitlines())
     return counts
+
+
+def cells(instance: str) -> list[Path]:
+    return [cell for group in groups_of(instance) for cell in group.glob("*/")]
+
+
+def has_processes(cell: Path) -> bool:
+    try:
+        return bool((cell / "cgroup.procs").read_text())
+    except OSError:  # it has just gone
+        return False
 
 
 def namespaces(launcher: int) -> set[str]:

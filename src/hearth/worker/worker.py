@@ -122,6 +122,8 @@ class Worker:
         """Who takes what functions tell the X-Ray daemon; None: nobody."""
         self._environments: dict[SandboxId, ExecutionEnvironment] = {}
         self._starting: dict[SandboxId, int] = {}
+        self._committed_mb = 0
+        """By both: asked for at each start, however many there are."""
         self.snapshots = Snapshots(self._snapshot, clock, jobs)
         self.durable: DurableApi | None = None
         """Who answers what durable functions ask of Lambda."""
@@ -134,6 +136,7 @@ class Worker:
         sandbox could not be made, InitFailed if it was to be kept initialised and is not.
         """
         self._starting[sandbox] = function.memory_mb
+        self._committed_mb += function.memory_mb
         try:
             environment = await self._made(sandbox, function)
             try:
@@ -146,13 +149,14 @@ class Worker:
                 await environment.stop()
                 raise
             self._environments[sandbox] = environment
+            self._committed_mb += environment.function.memory_mb
         except SandboxRefused as error:
             raise InvalidRuntime(f"{function.arn} cannot run on this machine: {error}") from error
         except SandboxFailed as error:
             log.error("sandbox failed to start", sandbox=sandbox, error=error)
             raise InternalFailure("The execution environment could not be started.") from error
         finally:
-            del self._starting[sandbox]
+            self._committed_mb -= self._starting.pop(sandbox)
 
     async def _made(self, sandbox: SandboxId, function: FunctionVersion) -> ExecutionEnvironment:
         """An environment whose init is over, unless it only waits to be restored."""
@@ -281,6 +285,7 @@ class Worker:
         """End it, whatever it does; nothing is left of it. Unknown ones are none of our worry."""
         environment = self._environments.pop(sandbox, None)
         if environment is not None:
+            self._committed_mb -= environment.function.memory_mb
             await environment.stop()
 
     async def stop_all(self) -> None:
@@ -310,11 +315,10 @@ class Worker:
                 await asyncio.sleep(0)
 
     def load(self) -> WorkerLoad:
-        committed = sum(e.function.memory_mb for e in self._environments.values())
         return WorkerLoad(
             memory_mb=self._capacity.memory_mb,
             available_mb=self._capacity.available_mb(),
-            committed_mb=committed + sum(self._starting.values()) + self.snapshots.committed_mb,
+            committed_mb=self._committed_mb + self.snapshots.committed_mb,
             sandboxes=len(self._environments) + len(self._starting) + len(self.snapshots),
             starting=len(self._starting),
             starting_max=self._capacity.starting_max,

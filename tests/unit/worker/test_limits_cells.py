@@ -7,13 +7,14 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from fakes.virtual_time import VirtualClock, run_in_virtual_time
 from hearth.base.jobs import Jobs
-from hearth.worker.limits.cgroup_v1 import CgroupV1, CgroupV1Cell
+from hearth.worker.limits.cgroup_v1 import CgroupV1, CgroupV1Cell, Spare
 from hearth.worker.limits.cgroup_v2 import CgroupV2, CgroupV2Cell
 from hearth.worker.limits.contract import (
     FULL_LOOK_EVERY,
@@ -23,6 +24,7 @@ from hearth.worker.limits.contract import (
     Usage,
     cpu_quota_us,
 )
+from hearth.worker.limits.files import row
 from hearth.worker.limits.freezing import TreeFreezer
 from hearth.worker.limits.hierarchy import Hierarchies, group_name
 from hearth.worker.limits.processes import Processes
@@ -50,7 +52,7 @@ def v1_cell(root: Path, tmp_used: int = 0) -> CgroupV1Cell:
     files(memory, {"memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 0"})
     cpu = files(root / "cpu", {"cpu.cfs_period_us": 0, "cpu.cfs_quota_us": 0, "cpuacct.usage": 0})
     pids = files(root / "pids", {"pids.max": 0})
-    cells = {"memory": memory, "cpu": cpu, "cpuacct": cpu, "pids": pids}
+    cells = {"memory": str(memory), "cpu": str(cpu), "cpuacct": str(cpu), "pids": str(pids)}
     return CgroupV1Cell(cells, BOUNDS, lambda: tmp_used)
 
 
@@ -89,7 +91,7 @@ def test_v1_says_once_that_nothing_is_swapped_for_all_cells(tmp_path: Path) -> N
 def test_without_a_pids_controller_the_namespace_limits_processes(tmp_path: Path) -> None:
     assert v1_cell(tmp_path / "with").entry.processes_in_namespace is None
     v1_cell(tmp_path / "v1")
-    v1 = CgroupV1Cell({"memory": tmp_path / "v1/memory"}, BOUNDS, lambda: 0)
+    v1 = CgroupV1Cell({"memory": str(tmp_path / "v1/memory")}, BOUNDS, lambda: 0)
     assert v1.entry.processes_in_namespace == 1024
     v2_cell(tmp_path / "v2")
     v2 = CgroupV2Cell(tmp_path / "v2", {"memory"}, BOUNDS, lambda: 0)
@@ -164,6 +166,33 @@ def test_v1_is_exceeded_when_the_kernel_killed_in_this_run(tmp_path: Path) -> No
     assert not cell.is_exceeded(), "both were in an earlier run"
     files(tmp_path / "memory", {"memory.oom_control": "oom_kill_disable 0\noom_kill 3"})
     assert cell.is_exceeded()
+
+
+def test_v1_directories_serve_again_once_however_often_a_cell_is_removed(tmp_path: Path) -> None:
+    v1_cell(tmp_path)  # makes the files
+    cells = {name: str(tmp_path / name) for name in ("memory", "cpu", "pids")}
+    kept: list[Spare] = []
+
+    def take_back(spare: Spare) -> bool:
+        kept.append(spare)
+        return True
+
+    async def remove_twice() -> None:
+        await cell.remove()
+        await cell.remove()
+
+    cell = CgroupV1Cell(cells, BOUNDS, lambda: 0, take_back)
+    asyncio.run(remove_twice())
+    assert kept == [Spare(cells, BOUNDS)]
+    larger = replace(BOUNDS, memory_bytes=256 * MB)
+    CgroupV1Cell(cells, larger, lambda: 0, take_back, BOUNDS)
+    assert int(read(tmp_path / "memory/memory.limit_in_bytes")) == 768 * MB
+    assert int(read(tmp_path / "pids/pids.max")) == 1024 + 4
+
+
+def test_v1_reads_a_row_of_a_table_and_nothing_that_only_ends_like_it() -> None:
+    table = b"total_cache 9\ncache 42\nshmem 7\n"
+    assert (row(table, b"cache"), row(table, b"shmem"), row(table, b"swap")) == (42, 7, 0)
 
 
 def test_v1_without_a_memory_controller_is_not_used(tmp_path: Path) -> None:
@@ -366,14 +395,14 @@ def test_v1_is_frozen_by_its_freezer_and_by_signals_where_there_is_none(tmp_path
     v1_cell(tmp_path)  # makes the files
     memory = tmp_path / "memory"
     freezer = files(tmp_path / "freezer", {"freezer.state": "THAWED"})
-    cell = CgroupV1Cell({"memory": memory, "freezer": freezer}, BOUNDS, lambda: 0)
+    cell = CgroupV1Cell({"memory": str(memory), "freezer": str(freezer)}, BOUNDS, lambda: 0)
     assert str(freezer / "tasks") in cell.entry.cgroup_tasks
     cell.began(os.getpid())
     cell.freeze()
     assert read(freezer / "freezer.state") == "FROZEN"
     cell.thaw()
     assert read(freezer / "freezer.state") == "THAWED"
-    without = CgroupV1Cell({"memory": memory}, BOUNDS, lambda: 0)
+    without = CgroupV1Cell({"memory": str(memory)}, BOUNDS, lambda: 0)
     with subprocess.Popen(["sleep", "60"]) as sleeper:
         without.began(sleeper.pid)
         without.freeze()

@@ -1,13 +1,20 @@
 """Limits by cgroup v1 (also the v1 half of a hybrid machine): one directory for each controller.
 
 Needs `memory`; uses `cpu`, `cpuacct`, `pids` and `freezer` where they are.
+
+To make and remove these directories is a tenth of what a start and an end cost the worker, and the
+kernel's own part comes on top. So a few that are as good as new serve another sandbox: in which
+nothing runs, no memory has run out, and next to nothing is charged any more.
 """
 
+import contextlib
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
+from hearth.base.log import Log
 from hearth.worker.limits import files
 from hearth.worker.limits.contract import (
     CPU_PERIOD_US,
@@ -20,6 +27,8 @@ from hearth.worker.limits.contract import (
 from hearth.worker.limits.freezing import TreeFreezer, v1_freezer
 from hearth.worker.limits.hierarchy import Hierarchies, group_name, remove_leftovers
 
+log = Log("limits")
+
 # The freezer first: frozen leftovers in the others' groups could not be killed.
 _CONTROLLERS: Final = ("freezer", "memory", "cpu", "cpuacct", "pids")
 _SWAPPINESS: Final = "memory.swappiness"
@@ -27,6 +36,17 @@ _NO_LIMIT: Final = -1
 _SHARES: Final = 1024  # the kernel's default
 _GIVES_WAY: Final = 16
 _OWN_PROCESSES: Final = 4  # bubblewrap's two, and one being forked
+SPARES_MAX: Final = 8
+_CLEAN_BYTES: Final = 1 << 20
+"""What may still be charged to a group that serves again: the kernel counts in batches."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spare:
+    """Directories that have served a sandbox, by controller."""
+
+    cells: dict[str, str]
+    bounds: Bounds
 
 
 class CgroupV1:
@@ -38,6 +58,7 @@ class CgroupV1:
         self._groups = groups
         self.cpu = "cgroup v1" if "cpu" in groups else ""
         self.freezer = "cgroup v1" if "freezer" in groups else "SIGSTOP"
+        self._spares: list[Spare] = []
 
     @classmethod
     def open(cls, hierarchies: Hierarchies, instance: str) -> Self:
@@ -64,6 +85,15 @@ class CgroupV1:
 
     def create(self, name: str, bounds: Bounds, tmp_used: Callable[[], int]) -> "CgroupV1Cell":
         """Raises OSError."""
+        while self._spares:
+            spare = self._spares.pop()
+            try:
+                if not _is_populated(spare.cells):
+                    was = spare.bounds
+                    return CgroupV1Cell(spare.cells, bounds, tmp_used, self._take_back, was)
+            except OSError as error:  # somebody has removed it, say
+                log.warning("a cgroup cannot serve again", error=error)
+            _discard(spare.cells)
         # cpu and cpuacct are often one hierarchy: the same directory under two names.
         cells = {controller: f"{group}/{name}" for controller, group in self._groups.items()}
         made: list[str] = []
@@ -71,26 +101,84 @@ class CgroupV1:
             for directory in dict.fromkeys(cells.values()):
                 os.mkdir(directory)  # noqa: PTH102 - a start waits for it
                 made.append(directory)
-            return CgroupV1Cell(cells, bounds, tmp_used)
+            return CgroupV1Cell(cells, bounds, tmp_used, self._take_back)
         except OSError:
             for directory in made:
                 os.rmdir(directory)  # noqa: PTH106
             raise
+
+    def _take_back(self, spare: "Spare") -> bool:
+        """Whether it is kept for another sandbox."""
+        if len(self._spares) >= SPARES_MAX or not _is_as_new(spare.cells):
+            return False
+        self._spares.append(spare)
+        return True
 
     @property
     def directories(self) -> tuple[str, ...]:
         return tuple(str(group) for group in dict.fromkeys(self._groups.values()))
 
     def close(self) -> None:
+        while self._spares:
+            for directory in dict.fromkeys(self._spares.pop().cells.values()):
+                os.rmdir(directory)  # noqa: PTH106
         for group in dict.fromkeys(self._groups.values()):
             group.rmdir()
 
 
+def _memory(bounds: Bounds) -> int:
+    return bounds.memory_bytes + bounds.tmp_bytes
+
+
+def _is_populated(cells: Mapping[str, str]) -> bool:
+    """Raises OSError."""
+    if "pids" in cells and files.read_int(f"{cells['pids']}/pids.current"):
+        return True
+    return files.has_members(f"{cells['memory']}/cgroup.procs")
+
+
+def _is_as_new(cells: Mapping[str, str]) -> bool:
+    """And made so, where that can be."""
+    memory = f"{cells['memory']}/memory"
+    try:
+        if _is_populated(cells) or files.read_table(f"{memory}.oom_control")["oom_kill"]:
+            return False
+        if files.read_int(f"{memory}.usage_in_bytes") > _CLEAN_BYTES:
+            return False
+        files.write(f"{memory}.max_usage_in_bytes", 0)
+        if "cpu" in cells:
+            files.write(f"{cells['cpu']}/cpu.cfs_quota_us", _NO_LIMIT)
+        if "cpuacct" in cells:
+            files.write(f"{cells['cpuacct']}/cpuacct.usage", 0)
+    except (OSError, KeyError):  # an older kernel counts no kills
+        return False
+    return True
+
+
+def _discard(cells: Mapping[str, str]) -> None:
+    """Something has moved in since; the next start of this instance finds what is left."""
+    for directory in dict.fromkeys(cells.values()):
+        with contextlib.suppress(OSError):
+            os.rmdir(directory)  # noqa: PTH106
+
+
 class CgroupV1Cell:
     def __init__(
-        self, cells: Mapping[str, str | Path], bounds: Bounds, tmp_used: Callable[[], int]
+        self,
+        cells: dict[str, str],
+        bounds: Bounds,
+        tmp_used: Callable[[], int],
+        take_back: Callable[[Spare], bool] = lambda _spare: False,
+        was: Bounds | None = None,
     ) -> None:
+        """`take_back` is asked in the end whether it keeps the directories; `was`: what they were
+        bound to, if they are not new."""
         self._cells = cells
+        self._take_back = take_back
+        self._is_removed = False
+        self._is_frozen = False
+        self._looks: tuple[int, ...] | None = None
+        """Descriptors of usage and kills, while somebody looks again and again."""
         # As texts, and ready: a start reads and writes a dozen, and joining paths costs as much.
         self._memory = f"{cells['memory']}/memory"
         self._usage = f"{self._memory}.usage_in_bytes"
@@ -110,11 +198,14 @@ class CgroupV1Cell:
         self._pid: int | None = None
         self._freezer = v1_freezer(Path(cells["freezer"])) if "freezer" in cells else None
         self._stopper = TreeFreezer()
-        self._limit_memory(bounds, is_less=True)
-        if "pids" in cells:
+        if was is None:
+            self._limit_memory(bounds, is_less=True)
+            if self._cpu is not None:
+                files.write(f"{self._cpu}.cfs_period_us", CPU_PERIOD_US)
+        elif was != bounds:
+            self._limit_memory(bounds, is_less=_memory(bounds) < _memory(was))
+        if "pids" in cells and (was is None or was.processes_max != bounds.processes_max):
             files.write(f"{cells['pids']}/pids.max", bounds.processes_max + _OWN_PROCESSES)
-        if self._cpu is not None:
-            files.write(f"{self._cpu}.cfs_period_us", CPU_PERIOD_US)
         directories = dict.fromkeys(cells.values())
         self.entry = Entry(
             cgroup_tasks=tuple(f"{cell}/tasks" for cell in directories),
@@ -123,7 +214,7 @@ class CgroupV1Cell:
 
     def _limit_memory(self, bounds: Bounds, *, is_less: bool) -> None:
         """The kernel wants memory + swap never to be less than memory."""
-        limit = bounds.memory_bytes + bounds.tmp_bytes
+        limit = _memory(bounds)
         if is_less:
             files.write(f"{self._memory}.limit_in_bytes", limit)
         files.write_if_there(f"{self._memory}.memsw.limit_in_bytes", limit)  # no swap
@@ -131,8 +222,7 @@ class CgroupV1Cell:
             files.write(f"{self._memory}.limit_in_bytes", limit)
 
     def rebound(self, bounds: Bounds) -> None:
-        was = self._bounds.memory_bytes + self._bounds.tmp_bytes
-        self._limit_memory(bounds, is_less=bounds.memory_bytes + bounds.tmp_bytes < was)
+        self._limit_memory(bounds, is_less=_memory(bounds) < _memory(self._bounds))
         self._bounds = bounds
 
     def give_way(self, *, gives_way: bool) -> None:
@@ -148,10 +238,13 @@ class CgroupV1Cell:
 
     def ended(self) -> None:
         self._pid = None
+        self._look_away()
 
     def freeze(self) -> None:
         if self._pid is None:
             return
+        self._look_away()
+        self._is_frozen = True
         if self._freezer is not None:
             self._freezer.freeze()
         else:
@@ -162,6 +255,7 @@ class CgroupV1Cell:
             self._freezer.thaw()
         else:
             self._stopper.thaw()
+        self._is_frozen = False
 
     def limit_cpu(self, memory_mb: int | None) -> None:
         if self._cpu is not None:
@@ -196,13 +290,16 @@ class CgroupV1Cell:
         files.write(self._peak, 0)
 
     def oom_kills(self) -> int:
-        return files.read_table(self._oom).get("oom_kill", 0)
+        return files.row(files.read(self._oom), b"oom_kill")
 
     def is_exceeded(self) -> bool:
         # v1 kills one process and lets the rest go on; v2 ends all of them, and so do we.
-        if self.oom_kills() > self._kills_before:
+        if self._looks is None:
+            self._looks = files.open_together(self._usage, self._oom)
+        usage, oom = self._looks
+        if files.row(files.again(oom), b"oom_kill") > self._kills_before:
             return True
-        used = self._used()
+        used = int(files.again(usage))
         if used <= self._bounds.memory_bytes:
             return False
         counted = used - self._uncounted()
@@ -210,6 +307,12 @@ class CgroupV1Cell:
         return counted > self._bounds.memory_bytes
 
     async def remove(self) -> None:
+        self._look_away()
+        if self._is_removed:
+            return
+        self._is_removed = True
+        if not self._is_frozen and self._take_back(Spare(self._cells, self._bounds)):
+            return
         for cell in dict.fromkeys(self._cells.values()):
             await files.remove_directory(Path(cell))
 
@@ -218,5 +321,11 @@ class CgroupV1Cell:
 
     def _uncounted(self) -> int:
         """/tmp, and cached files: of `cache`, what is not `shmem` is on a disk as well."""
-        stat = files.read_table(self._stat)
-        return self._tmp_used() + max(0, stat.get("cache", 0) - stat.get("shmem", 0))
+        stat = files.read(self._stat)
+        cached = files.row(stat, b"cache") - files.row(stat, b"shmem")
+        return self._tmp_used() + max(0, cached)
+
+    def _look_away(self) -> None:
+        looks, self._looks = self._looks, None
+        for fd in looks or ():
+            os.close(fd)

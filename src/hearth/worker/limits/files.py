@@ -18,18 +18,48 @@ _REMOVE_PAUSE_S: Final = 0.005
 
 def read_int(path: str | Path) -> int:
     """Raises OSError. `max` is read as 0: nothing counted."""
-    text = _read(path)
+    text = read(path)
     return 0 if text.startswith(b"max") else int(text)
 
 
 def read_table(path: str | Path) -> dict[str, int]:
     """Lines of `name number`. Raises OSError."""
-    rows = (line.split() for line in _read(path).decode("ascii").splitlines())
+    rows = (line.split() for line in read(path).decode("ascii").splitlines())
     return {row[0]: int(row[1]) for row in rows if len(row) == 2}
 
 
-def _read(path: str | Path) -> bytes:
-    """A cold start reads a dozen of these, and Python's own files cost three times as much."""
+def row(table: bytes, name: bytes) -> int:
+    """Of a file with lines of `name number`, that line's number; 0 if there is none."""
+    _, found, rest = (b"\n" + table).partition(b"\n" + name + b" ")
+    return int(rest.partition(b"\n")[0]) if found else 0
+
+
+def open_together(*paths: str) -> tuple[int, ...]:
+    """For again(): all of them, or none. Raises OSError."""
+    opened: list[int] = []
+    try:
+        for path in paths:
+            opened.append(os.open(path, os.O_RDONLY | os.O_CLOEXEC))  # noqa: PERF401 - to be closed
+    except OSError:
+        for fd in opened:
+            os.close(fd)
+        raise
+    return tuple(opened)
+
+
+def again(fd: int) -> bytes:
+    """What a file says now, that is not long. Raises OSError."""
+    return os.pread(fd, _PAGE, 0)
+
+
+def has_members(procs: str | Path) -> bool:
+    """Raises OSError."""
+    return bool(read(procs).strip())
+
+
+def read(path: str | Path) -> bytes:
+    """Raises OSError. A start reads many of these, and Python's own files cost three times as
+    much."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         text = os.read(fd, _BYTES_MAX)
@@ -95,4 +125,4 @@ def _kill_members(cell: Path) -> None:
 
 def _pids(members: Path) -> set[int]:
     """Without those that our pid namespace does not know. Raises OSError."""
-    return {int(pid) for pid in _read(members).split()} - {0}
+    return {int(pid) for pid in read(members).split()} - {0}
