@@ -23,7 +23,7 @@ from hearth.app.durable import open_durable
 from hearth.app.event_path import EventOwners, open_events
 from hearth.app.event_sources import open_sources
 from hearth.app.parts import Parts
-from hearth.app.retirement import Retirement
+from hearth.app.retirement import Retirement, exists
 from hearth.app.s3 import open_s3
 from hearth.app.trace_exports import open_tracing
 from hearth.app.tracing import metered
@@ -256,6 +256,7 @@ def _muster(
         jobs=jobs,
         tags_of=lambda version: tagging.of_function(replica.get(version.key) or version),
         network=settings.network,
+        exists=partial(exists, replica),
     )
     placement = Placement(clock, new_sandbox_id, secrets.SystemRandom().random)
     placement.register(worker)

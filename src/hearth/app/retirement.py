@@ -49,5 +49,15 @@ class Retirement:
             self._snapshots.forget(key, alive)
 
 
+def exists(replica: Replica, version: FunctionVersion) -> bool:
+    """Whether it was not deleted, nor its function with it."""
+    now = replica.qualified(version.key, version.version) or replica.get(version.key)
+    return (
+        isinstance(now, FunctionVersion)
+        and now.version == version.version
+        and now.instance_id == version.instance_id
+    )
+
+
 def _isolation(tags: Mapping[str, str]) -> list[str | None]:
     return [tags.get(name) for name in (ISOLATION_TAG, SANDBOX_TAG, NETWORK_TAG)]

@@ -12,7 +12,7 @@ cannot be forked) the init is run then. See docs/decisions/0025-snapstart.md and
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -56,10 +56,17 @@ class SnapshotStatus:
 
 
 class Snapshots:
-    """`make` makes an environment, not started."""
+    """`make` makes an environment, not started; `exists` tells whether the version still does."""
 
-    def __init__(self, make: Make, clock: Clock, jobs: Jobs) -> None:
+    def __init__(
+        self,
+        make: Make,
+        clock: Clock,
+        jobs: Jobs,
+        exists: Callable[[FunctionVersion], bool] = lambda _function: True,
+    ) -> None:
         self._make = make
+        self._exists = exists
         self._clock = clock
         self._jobs = jobs
         self.templates = Templates(make, clock, jobs)
@@ -150,9 +157,10 @@ class Snapshots:
         return await self.templates.fork(function)
 
     def take_another(self, function: FunctionVersion) -> None:
-        """In the background; what goes wrong is the next start's to tell."""
+        """In the background; what goes wrong is the next start's to tell. Of a version that was
+        deleted while it started there are to be no more: nobody would forget them again."""
         version = version_of(function)
-        if version in self._at_work or self._lacks(function) == 0:
+        if version in self._at_work or self._lacks(function) == 0 or not self._exists(function):
             return
         self._at_work.add(version)
         self._jobs.spawn(self._take_others(function, version), name="take-snapshot")

@@ -104,9 +104,11 @@ class Worker:
         jobs: Jobs,
         tags_of: Callable[[FunctionVersion], Mapping[str, str]] = lambda function: function.tags,
         network: Network = Network.NONE,
+        exists: Callable[[FunctionVersion], bool] = lambda _function: True,
     ) -> None:
         """`tags_of` tells those of a version's function, as they are now; `network` is what
-        functions reach whose tags say nothing of it."""
+        functions reach whose tags say nothing of it; `exists`: whether a version was not deleted
+        yet."""
         self.id = id_
         self._backend = backend
         self._runtimes = runtimes
@@ -124,7 +126,7 @@ class Worker:
         self._starting: dict[SandboxId, int] = {}
         self._committed_mb = 0
         """By both: asked for at each start, however many there are."""
-        self.snapshots = Snapshots(self._snapshot, clock, jobs)
+        self.snapshots = Snapshots(self._snapshot, clock, jobs, exists)
         self.durable: DurableApi | None = None
         """Who answers what durable functions ask of Lambda."""
 
