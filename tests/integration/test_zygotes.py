@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import signal
+import time
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -332,15 +333,95 @@ def test_two_hundred_sandboxes_leave_nothing(tmp_path: Path) -> None:
     play(tmp_path, scenario)
 
 
+REAPED = """
+import os, sys, time
+while open("/proc/1/comm").read() != "init\\n" and time.monotonic() < %r:
+    time.sleep(0.01)
+def tried(path):
+    try:
+        os.listdir(path) if path.endswith("/") else open(path, "rb").read(1)
+    except OSError as error:
+        return error.strerror
+    return "done"
+names = "environ maps mem auxv exe fd/ map_files/ root/ cwd/ ns/ io stack syscall personality"
+print({name for name in names.split() if tried(f"/proc/1/{name}") == "done"})
+print(open("/proc/1/cmdline", "rb").read().split(b"\\0")[0])
+"""
+"""It waits until init is the small program, and then tries to look into that."""
+
+
+def test_init_gives_back_what_has_made_the_sandbox_and_nobody_looks_into_it(
+    tmp_path: Path,
+) -> None:
+    async def scenario(scene: Scene, backend: ZygoteBackend) -> None:
+        assert await backend.prepare(KIND)
+        ends_s = time.monotonic() + EVENTUALLY_S
+        program = python(REAPED % ends_s + "import sys; sys.stdout.flush(); time.sleep(600)")
+        sandbox = await scene.sandbox()
+        channels = await sandbox.start(program)
+        assert await line_from(channels.stdout) == "set()\n"
+        assert await line_from(channels.stdout) == "b'init'\n"
+        (init,) = inits(backend)
+        look_at_init(init)
+        drop(channels)
+        await sandbox.destroy()
+        assert not alive(init)
+
+    play(tmp_path, scenario)
+
+
+@pytest.mark.parametrize(
+    ("last", "exit_"),
+    [
+        ("os._exit(7)", Exit(ExitKind.EXITED, 7)),
+        ("os.kill(os.getpid(), 11)", Exit(ExitKind.SIGNALED, 11)),
+        ("os._exit(0) if os.fork() else time.sleep(600)", Exit(ExitKind.EXITED, 0)),
+    ],
+)
+def test_the_small_init_tells_the_programs_end_and_ends_all_else(
+    last: str, exit_: Exit, tmp_path: Path
+) -> None:
+    async def scenario(scene: Scene, backend: ZygoteBackend) -> None:
+        assert await backend.prepare(KIND)
+        marker = uuid.uuid4().hex
+        orphan = "os.fork() or os.fork() or os._exit(0)\n"  # init has others to reap as well
+        ends_s = time.monotonic() + EVENTUALLY_S
+        source = "import os\nif not os.fork(): os._exit(3)\n" + REAPED % ends_s + orphan
+        sandbox = await scene.sandbox()
+        assert (await run(sandbox, python(source + last, marker)))[2] == exit_
+        assert processes_with(marker) == []
+        assert inits(backend) == []
+        await sandbox.destroy()
+
+    play(tmp_path, scenario)
+
+
+def look_at_init(init: int) -> None:
+    rows = Path(f"/proc/{init}/status").read_text().splitlines()
+    status = dict(row.split(":", 1) for row in rows)
+    assert int(status["RssAnon"].split()[0]) < 64
+    assert {int(status[name], 16) for name in ("CapPrm", "CapEff", "CapBnd")} == {0}
+    assert (status["NoNewPrivs"].strip(), status["Seccomp"].strip()) == ("1", "2")
+
+
+def inits(backend: ZygoteBackend) -> list[int]:
+    """Those that are the small program by now."""
+    assert backend.launcher_pid is not None
+    return [
+        pid
+        for pid in below(backend.launcher_pid)
+        if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"init\0")
+    ]
+
+
 def held(backend: ZygoteBackend, scene: Scene) -> dict[str, int]:
     """What the worker, the launcher and its zygote hold."""
     assert backend.launcher_pid is not None
     launcher = children(backend.launcher_pid)[0]
     counts = {"worker's descriptors": len(descriptors())}
     counts["processes"] = len(below(launcher))
-    counts["cgroups"] = sum(
-        len([d for d in group.iterdir() if d.is_dir()]) for group in groups_of(scene.instance)
-    )
+    cells = [cell for group in groups_of(scene.instance) for cell in group.glob("*/")]
+    counts["cgroups with processes"] = sum(bool((c / "cgroup.procs").read_text()) for c in cells)
     if os.geteuid() == 0:  # else a zygote cannot be looked into
         counts["descriptors"] = entries(f"/proc/{launcher}/fd")
         counts["zygote's descriptors"] = entries(f"/proc/{the_zygote(backend)}/fd")

@@ -44,6 +44,7 @@ from hearth.worker.sandboxes.uids import Uids
 log = Log("sandboxes")
 
 _SECCOMP: Final = Path(__file__).with_name("seccomp")
+_REAPER: Final = Path(__file__).with_name("init") / f"{platform.machine()}-reaper"
 _TRIAL_S: Final = 20.0
 _TRIAL = SandboxSpec(sandbox=SandboxId("trial"), memory_mb=128, tmp_mb=1)
 _TRIAL_PROGRAM = Program(
@@ -212,6 +213,7 @@ class BubblewrapBackend:
             libraries=[str(library) for library in bwrap.libraries],
             seccomp=str(seccomp),
             cgroups=cgroups,
+            reaper=str(_REAPER) if _REAPER.is_file() else None,
         )
 
     def _own_uids(self, opened: Opened) -> None:

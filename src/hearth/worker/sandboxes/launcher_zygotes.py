@@ -40,7 +40,15 @@ from hearth.worker.sandboxes.messages import (
     StartOrder,
     ZygoteOrder,
 )
-from hearth.worker.sandboxes.stage import BOXES, HOST, SECCOMP, Stage, host_directory, shown
+from hearth.worker.sandboxes.stage import (
+    BOXES,
+    HOST,
+    REAPER,
+    SECCOMP,
+    Stage,
+    host_directory,
+    shown,
+)
 from hearth.worker.sandboxes.zygote_root import Parts, fork_zygote
 
 
@@ -155,18 +163,26 @@ class Zygotes:
                 Path(f"/proc/{zygote.pid}/{name}").write_text(text, encoding="ascii")
             wire.send(zygote.control, {"mapped": True})
             assert zygote.order is not None
-            wire.send(zygote.control, self._configuration(zygote.order))
+            self._configure(zygote.control, zygote.order)
         except OSError as error:
             self._refuse(zygote, str(error))
 
-    def _configuration(self, order: ZygoteOrder) -> dict[str, Any]:
-        return {
+    def _configure(self, zygote: socket.socket, order: ZygoteOrder) -> None:
+        """Raises OSError."""
+        content = {
             "script": order.script,
             "command": order.command,
             "environment": order.environment,
             "hidden": self._stage.hidden,
             "seccomp": Path(SECCOMP).read_bytes().hex(),
         }
+        fds: tuple[int, ...] = ()
+        if Path(REAPER).exists():
+            fds = (os.open(REAPER, os.O_PATH | os.O_CLOEXEC),)
+        try:
+            wire.send(zygote, content, fds)
+        finally:
+            _close(*fds)
 
     def _refuse(self, zygote: Zygote, why: str) -> None:
         if zygote.number is not None:

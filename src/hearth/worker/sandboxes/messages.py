@@ -51,6 +51,8 @@ class OpenOrder:
     """An OCI runtime's program."""
     init: str | None = None
     """Our own program beside it; see init/init.c."""
+    reaper: str | None = None
+    """Another, for forked sandboxes; see init/reaper.c."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

