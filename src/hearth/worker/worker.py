@@ -19,7 +19,7 @@ from hearth.model.errors import InitFailed, InternalFailure, InvalidRuntime
 from hearth.model.functions import FunctionVersion, Initialization
 from hearth.model.ids import SandboxId, WorkerId
 from hearth.model.invocations import Invocation, InvokeResult, StartMarks
-from hearth.model.isolation import Network, Tier, Wishes, wishes
+from hearth.model.isolation import Network
 from hearth.model.launch import EntryPointInvalid, RuntimePlan
 from hearth.model.layers import without_covered
 from hearth.model.logs import LogGroup, stream_name
@@ -27,28 +27,20 @@ from hearth.model.workers import WorkerLoad
 from hearth.worker.environment import ExecutionEnvironment, Launch
 from hearth.worker.lifecycle import State
 from hearth.worker.program import DurableApi
+from hearth.worker.programs import Trees, kind_of, laid, program_of, wishes_of
 from hearth.worker.report import Failure
 from hearth.worker.sandboxes.contract import (
     Forkable,
-    Mount,
-    Program,
-    Sandbox,
     SandboxBackend,
     SandboxFailed,
     SandboxRefused,
     SandboxSpec,
-    ZygoteKind,
 )
 from hearth.worker.snapshots import Snapshots
 from hearth.worker.supervision import find_extensions, have_extensions
-from hearth.worker.variables import Credentials, Place, common, extension_variables, variables
+from hearth.worker.variables import extension_variables
 
 log = Log("worker")
-
-TASK = "/var/task"
-OPT = "/opt"
-RUNTIME = "/var/runtime"
-LANG = "/var/lang"
 
 
 class Runtimes(Protocol):
@@ -212,11 +204,11 @@ class Worker:
             plan = await self._runtimes.plan(function, code, layers)
         except EntryPointInvalid as error:
             refusal = Failure("error", "Runtime.InvalidEntrypoint", str(error))
-        asked = _wishes(self._tags_of(function))
+        asked = wishes_of(self._tags_of(function))
         # With extensions the first program is the one that starts them, and that is executed.
         is_supervised = await asyncio.to_thread(have_extensions, layers) if layers else False
         is_executed = is_supervised or function.is_debugged
-        kind = None if is_executed else _kind(function, plan, asked)
+        kind = None if is_executed else kind_of(function, plan, asked)
         spec = SandboxSpec(
             sandbox=sandbox,
             memory_mb=function.memory_mb + (debugging.MEMORY_MB if function.is_debugged else 0),
@@ -234,8 +226,8 @@ class Worker:
         if plan is None:
             launch = Launch(program=None, refusal=refusal, log_stream=stream)
         else:
-            trees = Trees(code, _laid(layers))
-            program = _program(made, function, plan, trees, stream)
+            trees = Trees(code, laid(layers))
+            program = program_of(made, function, plan, trees, stream)
             program = replace(program, zygote=kind, is_template=is_template)
             environment = extension_variables(function, program.environment)
             is_fork = fork_of is not None
@@ -345,25 +337,6 @@ def _check_initialised(environment: ExecutionEnvironment) -> None:
         raise InitFailed("The function's initialisation failed.")
 
 
-def _wishes(tags: Mapping[str, str]) -> Wishes:
-    """Raises SandboxRefused for what only an older Hearth let be set."""
-    try:
-        return wishes(tags)
-    except ValueError as error:
-        raise SandboxRefused(str(error)) from error
-
-
-def _kind(function: FunctionVersion, plan: RuntimePlan | None, asked: Wishes) -> ZygoteKind | None:
-    """None: its programs are executed."""
-    if plan is None or asked.is_strict:
-        return None
-    may_fork = plan.may_be_forked and asked.tier in {None, Tier.ZYGOTE, Tier.RUNSC}
-    may_wait = plan.may_wait and asked.tier in {None, Tier.ZYGOTE, Tier.BUBBLEWRAP, Tier.RUNSC}
-    if not (may_fork or may_wait):
-        return None
-    return zygote_kind(function.key.account, plan)
-
-
 class Capacity(Protocol):
     """What this machine has for functions."""
 
@@ -377,77 +350,3 @@ class Capacity(Protocol):
     def starting_max(self) -> int: ...
 
     def available_mb(self) -> int: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Trees:
-    """What is the function's own in its file system."""
-
-    code: Path
-    opt: Mount | None
-
-
-def _laid(layers: Sequence[Path]) -> Mount | None:
-    if not layers:
-        return None
-    top, *below = reversed(layers)
-    return Mount(top, OPT, tuple(below))
-
-
-def _program(
-    sandbox: Sandbox, function: FunctionVersion, plan: RuntimePlan, trees: Trees, stream: str
-) -> Program:
-    task = Mount(trees.code, TASK)
-    own = [task] if trees.opt is None else [task, trees.opt]
-    opt = OPT if trees.opt is None else sandbox.inside(trees.opt)
-    shared: list[Mount] = []
-    places = {"task": sandbox.inside(task), "opt": opt, "runtime": RUNTIME, "lang": LANG}
-    for name, directory, destination in (
-        ("runtime", plan.runtime_directory, RUNTIME),
-        ("lang", plan.lang_directory, LANG),
-    ):
-        if directory is not None:
-            mount = Mount(directory, destination)
-            shared.append(mount)
-            places[name] = sandbox.inside(mount)
-    place = Place(
-        api_address=sandbox.api_address,
-        task=places["task"],
-        runtime=places["runtime"],
-        lang=places["lang"],
-        opt=opt,
-        tmp=sandbox.tmp_directory,
-    )
-    extra = {name: _placed(text, places) for name, text in plan.variables.items()}
-    argv = tuple(_placed(text, places) for text in plan.argv)
-    return Program(
-        argv=(*argv, opt) if plan.is_told_opt and opt != OPT else argv,
-        environment=variables(function, place, Credentials.fresh(), stream, extra),
-        working_directory=places["task"],
-        mounts=(*own, *shared),
-    )
-
-
-def zygote_kind(account: str, plan: RuntimePlan) -> ZygoteKind:
-    """From what a function of the account may be forked; where there is a mount namespace, else
-    nobody asks. The same for all functions of a runtime, and known before any sandbox is."""
-    places = {"task": TASK, "opt": OPT, "runtime": RUNTIME, "lang": LANG}
-    place = Place(api_address="", task=TASK, opt=OPT, runtime=RUNTIME, lang=LANG, tmp="/tmp")
-    extra = {name: _placed(text, places) for name, text in plan.variables.items()}
-    argv = tuple(_placed(text, places) for text in plan.argv)
-    directories = ((plan.runtime_directory, RUNTIME), (plan.lang_directory, LANG))
-    return ZygoteKind(
-        tenant=account,
-        command=argv if plan.may_wait else argv[:-1],
-        script=None if plan.may_wait else argv[-1],
-        environment=tuple(sorted(common(place, extra).items())),
-        mounts=tuple(Mount(source, where) for source, where in directories if source is not None),
-        waits=plan.may_wait,
-    )
-
-
-def _placed(text: str, places: Mapping[str, str]) -> str:
-    """`text` with {task} and the other places filled in; nothing else in it is touched."""
-    for name, path in places.items():
-        text = text.replace(f"{{{name}}}", path)
-    return text
