@@ -23,7 +23,7 @@ from hearth.worker.limits.contract import MB, Cell, Limits
 from hearth.worker.limits.find import find_limits
 from hearth.worker.limits.watch import MemoryWatch
 from hearth.worker.sandboxes import diagnosis, messages
-from hearth.worker.sandboxes.bubblewrap_sandbox import BubblewrapSandbox, Resources
+from hearth.worker.sandboxes.bubblewrap_sandbox import BubblewrapSandbox
 from hearth.worker.sandboxes.bwrap import find_bwrap
 from hearth.worker.sandboxes.contract import (
     Capabilities,
@@ -37,6 +37,7 @@ from hearth.worker.sandboxes.messages import BoxOrder, CreateOrder, ExitEvent, O
 from hearth.worker.sandboxes.nat import Link, Nat
 from hearth.worker.sandboxes.orders import bounds
 from hearth.worker.sandboxes.outputs import read_to_end
+from hearth.worker.sandboxes.resources import Resources
 from hearth.worker.sandboxes.slirp import Slirp
 from hearth.worker.sandboxes.tmp import Tmp
 from hearth.worker.sandboxes.uids import Uids

@@ -5,19 +5,16 @@ the host. They outlive its programs; a program's namespaces last for one start()
 """
 
 import asyncio
-import os
-import resource
 import signal
 import socket
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from hearth.base.log import Log
 from hearth.model.ids import SandboxId
 from hearth.model.isolation import Network
-from hearth.worker.limits.contract import MB, Cell
-from hearth.worker.limits.watch import MemoryWatch
+from hearth.worker.limits.contract import MB
 from hearth.worker.sandboxes import messages
 from hearth.worker.sandboxes.contract import (
     Channels,
@@ -32,74 +29,36 @@ from hearth.worker.sandboxes.contract import (
     own_mounts,
 )
 from hearth.worker.sandboxes.host_api import HostApi
-from hearth.worker.sandboxes.launcher import Answer, Launcher
+from hearth.worker.sandboxes.launcher import Answer
 from hearth.worker.sandboxes.messages import (
     API_HOST,
     API_PORT,
-    BindOrder,
     BoxOrder,
     ExitEvent,
     SocketOrder,
     StartOrder,
 )
-from hearth.worker.sandboxes.nat import Link
 from hearth.worker.sandboxes.orders import (
     bounds,
     check,
-    mount_order,
-    name_resolution,
     waiting_program,
 )
 from hearth.worker.sandboxes.outputs import read_to_end
-from hearth.worker.sandboxes.slirp import Slirp
-from hearth.worker.sandboxes.tmp import Tmp
+from hearth.worker.sandboxes.resources import (
+    FORK_S,
+    KILLED,
+    Forks,
+    Resources,
+    Stem,
+    bind_order,
+    exit_of,
+    start_order,
+    why_not_forkable,
+)
 
 log = Log("sandboxes")
 
-FORK_S: Final = 15.0
-"""For one fork of a template. What it does is in the hands of a function's code."""
-_KILLED: Final = Exit(ExitKind.SIGNALED, signal.SIGKILL)
-_SIGNAL_CODES: Final = range(128 + 1, 128 + 65)  # how bubblewrap tells of a signal, as shells do
-_MEMLOCK_BYTES: Final = 64 << 10  # Lambda's
-# Not 0: with 0 a core dump still goes to a handler that the host's core_pattern pipes it to, which
-# runs as the host's root. 1 is the value at which the kernel dumps nothing at all.
-_CORE_BYTES: Final = 1
 _NOTHING: Final = Program(argv=(), environment={}, working_directory="/", mounts=())
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Resources:
-    """What the backend made for a sandbox. `on_destroyed` is called once they are given back."""
-
-    box: int
-    uid: int | None
-    tmp: Tmp
-    cell: Cell
-    launcher: Launcher
-    watch: MemoryWatch
-    template: "BubblewrapSandbox | None"
-    """Whose program forks the first one here."""
-    fork_from: Callable[[Program, SandboxSpec], tuple[int, Program] | None]
-    """A zygote's number, and the program less what that has already; None: it is executed."""
-    nat: Link | Slirp | None
-    runtime: str | None
-    root_uid: int | None
-    on_destroyed: Callable[[], None]
-    memory_bytes_beside: int = 0
-    """What the sandbox takes for itself; `threads_beside` alike."""
-    threads_beside: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class _Stem:
-    kind: ZygoteKind
-    pid: int
-    channels: Channels
-
-    def close(self) -> None:
-        self.channels.api.close()
-        os.close(self.channels.stdout)
-        os.close(self.channels.stderr)
 
 
 class BubblewrapSandbox:
@@ -111,14 +70,12 @@ class BubblewrapSandbox:
         self._spec = spec
         self._own = resources
         self._host_api = HostApi() if spec.network is Network.HOST else None
-        self._stem: _Stem | None = None
+        self._stem: Stem | None = None
         self._template = resources.template
         self._environment: Mapping[str, str] = {}
         """Of the program that was started last."""
         self._is_forked_from_zygote = False
-        self._forks = 0
-        self._no_forks = asyncio.Event()
-        self._no_forks.set()
+        self._forks = Forks()
         self._has_other_tmp = False
         """Than that with which it was made."""
         self._cpu_mb: int | None = None
@@ -180,7 +137,7 @@ class BubblewrapSandbox:
             answer = await self._launch(order)
             api, stdout, stderr = answer.fds
             channels = Channels(socket.socket(fileno=api), stdout, stderr)
-            self._stem = _Stem(kind, answer.content["pid"], channels)
+            self._stem = Stem(kind, answer.content["pid"], channels)
             if zygote is None:
                 await self._own.launcher.ask(messages.WAIT, BoxOrder(box=self._own.box))
         finally:
@@ -204,11 +161,12 @@ class BubblewrapSandbox:
         self._has_other_tmp = spec.tmp_mb != self._spec.tmp_mb
         self._spec = spec
 
-    async def _bind(self, program: Program, stem: "_Stem") -> bool:
+    async def _bind(self, program: Program, stem: Stem) -> bool:
         """Tell the stem. False if that did not work: then there is nothing left of it."""
         kills = self._kills
         try:
-            order = self._bind_order(program, stem)
+            is_alive = self._is_running()
+            order = bind_order(self._own, program, stem, self._tmp_bytes(), is_alive=is_alive)
             self._watch(stem.pid)
             await self._own.launcher.ask(messages.BIND, order)
         except BaseException as error:
@@ -220,24 +178,6 @@ class BubblewrapSandbox:
             log.warning("a stem was of no use", sandbox=self.id, error=error)
             return False
         return True
-
-    def _bind_order(self, program: Program, stem: "_Stem") -> BindOrder:
-        """Raises SandboxFailed."""
-        mounts = own_mounts(program)
-        is_other = program.zygote != stem.kind or (
-            stem.kind.waits and program.argv != stem.kind.command
-        )
-        if mounts is None or is_other or not self._is_running():
-            raise SandboxFailed("the stem has ended, or was made for other programs")
-        return BindOrder(
-            box=self._own.box,
-            argv=list(program.argv),
-            environment=dict(program.environment),
-            working_directory=program.working_directory,
-            mounts=[mount_order(mount) for mount in mounts],
-            tmp_bytes=self._tmp_bytes(),
-            rlimits=list(map(list, self._own.cell.entry.rlimits)),
-        )
 
     async def _fork(self, program: Program, template: "BubblewrapSandbox") -> Channels:
         """Raises SandboxFailed."""
@@ -275,29 +215,16 @@ class BubblewrapSandbox:
         if not self._is_forked_from_zygote:
             return "its interpreter was executed, and not forked"
         let_go()
-        try:
-            async with asyncio.timeout(FORK_S):
-                order = BoxOrder(box=self._own.box)
-                answer = await self._own.launcher.ask(messages.TEMPLATE, order)
-        except TimeoutError:
-            raise SandboxFailed(f"it did not say within {FORK_S:.0f} s whether it can") from None
-        return str(answer.content["why_not"])
+        return await why_not_forkable(self._own)
 
     async def leave(self) -> None:
         """See contract.Forkable."""
         await self._tell(messages.LEAVE)
-        await self._no_forks.wait()
+        await self._forks.wait_for_none()
 
     def has_fork(self) -> Callable[[], None]:
         """Until what is returned is called."""
-        self._forks += 1
-        self._no_forks.clear()
-        return self._fork_is_gone
-
-    def _fork_is_gone(self) -> None:
-        self._forks -= 1
-        if self._forks == 0:
-            self._no_forks.set()
+        return self._forks.add()
 
     async def try_fork(self, zygote: int, program: Program) -> None:
         """Fork it, and wait for its end. Raises SandboxFailed if it could not be, or failed."""
@@ -393,7 +320,7 @@ class BubblewrapSandbox:
         elif self._is_running():
             await self._tell(messages.KILL)
         if self._ended is meant:  # else it has ended, and a start has not waited for us
-            self._end(_KILLED)  # does nothing if the exit was told, as it is for all that ran
+            self._end(KILLED)  # does nothing if the exit was told, as it is for all that ran
 
     async def destroy(self) -> None:
         async with self._destroying:
@@ -443,7 +370,7 @@ class BubblewrapSandbox:
 
     def lost(self) -> None:
         """The launcher died, and the kernel has killed all that was its."""
-        self._end(_KILLED)
+        self._end(KILLED)
 
     async def _tell(self, do: str) -> None:
         """Have the launcher do it; if it has died, or dies of it, that is as good."""
@@ -465,16 +392,12 @@ class BubblewrapSandbox:
             self._ended.set_result(exit_)
 
     def _exit(self, event: ExitEvent) -> Exit:
-        number = event.signal
-        if event.executed and not event.exact and event.code in _SIGNAL_CODES:
-            number = event.code - 128
         if self._is_over_memory:
             return Exit(ExitKind.OUT_OF_MEMORY, signal.SIGKILL)
-        if number == signal.SIGKILL and self._oom_kills() > self._oom_kills_before:
+        exit_ = exit_of(event)
+        if exit_ == KILLED and self._oom_kills() > self._oom_kills_before:
             return Exit(ExitKind.OUT_OF_MEMORY, signal.SIGKILL)
-        if number:
-            return Exit(ExitKind.SIGNALED, number)
-        return Exit(ExitKind.EXITED, event.code, executed=event.executed)
+        return exit_
 
     def _oom_kills(self) -> int:
         try:
@@ -490,38 +413,15 @@ class BubblewrapSandbox:
         self._own.launcher.tell(messages.KILL, BoxOrder(box=self._own.box))
 
     def _order(self, program: Program, zygote: int | None, *, is_stem: bool = False) -> StartOrder:
-        entry, nat = self._own.cell.entry, self._own.nat
-        own_network = self._spec.network is not Network.HOST
-        return StartOrder(
-            box=self._own.box,
+        return start_order(
+            self._own,
+            self._spec,
+            program,
             run=self._run + 1,
-            argv=list(program.argv),
-            environment=dict(program.environment),
-            working_directory=program.working_directory,
-            mounts=[mount_order(mount) for mount in program.mounts],
-            own_network=own_network,
-            nat=nat.order() if isinstance(nat, Link) else None,
-            slirp=nat.order() if isinstance(nat, Slirp) else None,
-            host_files=name_resolution(self._spec.network),
-            uid=self._own.uid,
-            cgroup_tasks=list(entry.cgroup_tasks),
-            cgroup_directory=entry.cgroup_directory,
-            rlimits=[*self._rlimits(), *map(list, () if is_stem else entry.rlimits)],
-            processes_in_namespace=entry.processes_in_namespace,
             zygote=zygote,
-            runtime=self._own.runtime,
-            root_uid=self._own.root_uid,
             tmp_bytes=self._tmp_bytes(),
             is_stem=is_stem,
-            is_template=program.is_template and zygote is not None,
         )
 
     def _tmp_bytes(self) -> int | None:
         return self._spec.tmp_mb * MB if self._has_other_tmp else None
-
-    def _rlimits(self) -> list[list[int]]:
-        return [
-            [resource.RLIMIT_NOFILE, self._spec.files_max],
-            [resource.RLIMIT_CORE, _CORE_BYTES],
-            [resource.RLIMIT_MEMLOCK, _MEMLOCK_BYTES],
-        ]
