@@ -7,15 +7,9 @@ It is two processes: a stub, the worker's child, and the launcher proper, pid 1 
 in which everything else is born. Its life ends with the worker's - the socket closes, and the
 kernel tells each that its parent died - and then the kernel kills all of that namespace, at
 whatever point of starting or ending a sandbox is.
-
-A program in a sandbox is three processes here: bubblewrap outside (our child, the *outer*), its
-pid 1 inside (the *inner*), and the program. When the outer has died the kernel kills the inner,
-we inherit it, and once we have reaped it nothing is left in its pid namespace: only then has the
-program ended.
 """
 
 import gc
-import json
 import os
 import resource
 import selectors
@@ -23,7 +17,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -33,21 +27,19 @@ if __name__ == "__main__":  # executed by path, without site-packages: find our 
 from hearth.worker.sandboxes import jail, linux, messages, stub
 from hearth.worker.sandboxes.arguments import Root
 from hearth.worker.sandboxes.launcher_containers import Containers
-from hearth.worker.sandboxes.launcher_waits import Waits
+from hearth.worker.sandboxes.launcher_programs import Programs
 from hearth.worker.sandboxes.launcher_zygotes import Zygotes
 from hearth.worker.sandboxes.messages import (
+    BindOrder,
     BoxOrder,
     CreateOrder,
-    ExitEvent,
     Opened,
     OpenOrder,
     SocketOrder,
     StartOrder,
 )
-from hearth.worker.sandboxes.processes import children_of, close_all, fork_into, is_readable
+from hearth.worker.sandboxes.processes import children_of
 from hearth.worker.sandboxes.stage import (
-    BWRAP,
-    HOST,
     MOUNTS_MAX,
     Stage,
     box_directory,
@@ -55,35 +47,6 @@ from hearth.worker.sandboxes.stage import (
     resize_tmpfs,
     sandbox_uids,
 )
-
-_NAME = Path(BWRAP).name  # of every process of bubblewrap, as the kernel has it
-
-
-@dataclass(slots=True, kw_only=True)
-class Program:
-    """A run, from fork until nothing of it is left."""
-
-    order: StartOrder
-    number: int
-    """The order's id."""
-    outer: int
-    status: int
-    """Read end of bubblewrap's json-status pipe."""
-    block: int | None
-    """Write end of the pipe on which bubblewrap waits, if it has to."""
-    text: bytes = b""
-    inner: int | None = None
-    executed: bool = False
-    ended: int | None = None
-    """The outer's wait status."""
-    left: set[int] = field(default_factory=set)
-    """Orphans of the outer that are still to be reaped."""
-    waiting: list[int] = field(default_factory=list)
-    """Ids of the kill orders to answer at the end."""
-
-    @property
-    def is_gone(self) -> bool:
-        return self.ended is not None and not self.left
 
 
 class Launcher:
@@ -93,14 +56,12 @@ class Launcher:
         self._control = control
         self._stage = Stage()
         self._root = Root(links={}, binds=(), hidden=())
-        self._pid = os.getpid()
-        self._programs: dict[int, Program] = {}
         self._last: dict[int, int] = {}
         """By the ids of kills: the boxes that are to be removed then."""
         self._selector = selectors.DefaultSelector()
         self._zygotes = Zygotes(control, self._selector, self._stage, uids, self._killed)
         self._containers = Containers(control, self._selector, self._killed)
-        self._waits = Waits(control, self._selector)
+        self._programs = Programs(control, self._selector, self._killed)
         self._do: dict[str, Callable[[int, dict[str, Any]], None]] = {
             messages.CREATE: self._create,
             messages.START: self._start,
@@ -188,31 +149,21 @@ class Launcher:
             self._answer(number, {"answer": {}})
 
     def _runs(self, box: int) -> bool:
-        places = (self._zygotes, self._containers)
-        return box in self._programs or any(place.runs(box) for place in places)
+        return any(place.runs(box) for place in (self._programs, self._zygotes, self._containers))
 
     def _kill(self, number: int, content: dict[str, Any]) -> None:
         box = BoxOrder(**content).box
-        program = self._programs.get(box)
-        if self._zygotes.runs(box):
-            self._zygotes.kill(number, box)
-            return
-        if self._containers.runs(box):
-            self._containers.kill(number, box)
-            return
-        if program is None:
-            self._killed(number)
-            return
-        program.waiting.append(number)
-        if program.ended is None:
-            os.kill(program.outer, signal.SIGKILL)  # ours and not reaped: no other can have its pid
+        for place in (self._programs, self._zygotes, self._containers):
+            if place.runs(box):
+                place.kill(number, box)
+                return
+        self._killed(number)
 
     def _open_socket(self, number: int, content: dict[str, Any]) -> None:
         """From a fork, since there may be no way back into our own network namespace."""
         order = SocketOrder(**content)
         box = order.box
-        program = self._programs.get(box)
-        inside = program.outer if program else self._zygotes.first_of(box)
+        inside = self._programs.outer_of(box) or self._zygotes.first_of(box)
         inside = inside or self._containers.keeper_of(box)
         if inside is None:
             raise OSError(0, "nothing runs in the sandbox")
@@ -225,8 +176,7 @@ class Launcher:
         """SIGTERM to the program: the first child of its sandbox's pid 1, which may get others'
         orphans later."""
         box = BoxOrder(**content).box
-        program = self._programs.get(box)
-        first = program.inner if program else self._zygotes.first_of(box)
+        first = self._programs.inner_of(box) or self._zygotes.first_of(box)
         children = children_of(first) if first else {}
         pid = min(children) if children else self._containers.program_of(box)
         pid = self._zygotes.program_of(box) or pid
@@ -247,94 +197,23 @@ class Launcher:
             raise OSError(0, f"more than {MOUNTS_MAX} mounts")
         if order.runtime is not None:
             self._containers.start(number, order, self._root)
-            return
-        status, status_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        block_read, block = os.pipe2(os.O_CLOEXEC) if order.processes_in_namespace else (None, None)
-        channel = self._waits.add(order.box).detach() if order.is_stem else None
-        try:
-            outer = fork_into(order.cgroup_directory)
-            if outer == 0:
-                self._become(number, order, (status_write, block_read, channel))
-        except OSError:
-            self._waits.forget(order.box)
-            close_all(status, block)
-            raise
-        finally:
-            close_all(status_write, block_read, channel)
-        program = Program(order=order, number=number, outer=outer, status=status, block=block)
-        self._programs[order.box] = program
-        self._selector.register(status, selectors.EVENT_READ, lambda: self._read_status(program))
+        else:
+            self._programs.start(number, order, self._root)
 
     def _wait(self, number: int, content: dict[str, Any]) -> None:
         if self._containers.runs(content["box"]):
             self._containers.wait(number, content["box"])
         else:
-            self._waits.wait(number, content)
+            self._programs.wait(number, content)
 
     def _bind(self, number: int, content: dict[str, Any]) -> None:
-        program = self._programs.get(content["box"])
-        if self._containers.runs(content["box"]):
+        box = BindOrder(**content).box
+        if self._containers.runs(box):
             self._containers.bind(number, content)
-        elif program is None:
-            self._zygotes.bind(number, content)
+        elif self._programs.runs(box):
+            self._programs.bind(number, content)
         else:
-            self._waits.bind(number, content, program.inner)
-
-    def _become(
-        self, number: int, order: StartOrder, fds: tuple[int, int | None, int | None]
-    ) -> NoReturn:
-        """In the child: turn into the sandbox, answering the worker on the way."""
-        try:
-            signal.set_wakeup_fd(-1)
-            hosts_pid = int(os.readlink(f"{HOST}/proc/self"))  # noqa: PTH115 - faster
-            for_worker, execute = jail.become_sandbox(order, self._root, self._pid, *fds)
-            answer = {"id": number, "answer": {"pid": hosts_pid}}
-            messages.send(self._control, answer, tuple(for_worker))
-            execute()
-        except Exception as error:  # noqa: BLE001 - whatever it is, this copy must not serve on
-            jail.report(self._control, number, error)
-
-    def _read_status(self, program: Program) -> None:
-        """bubblewrap says which pid the inner has, and at the end whether anything was executed."""
-        if program.status < 0:
-            return  # finished earlier in this turn of the loop
-        try:
-            data = os.read(program.status, 4096)
-        except BlockingIOError:
-            return
-        if not data:
-            self._forget_status(program)
-            return
-        program.text += data
-        *lines, program.text = program.text.split(b"\n")
-        for line in lines:
-            said = json.loads(line)
-            if "child-pid" in said:
-                program.inner = said["child-pid"]
-                self._unblock(program, said["child-pid"])
-            if "exit-code" in said:
-                program.executed = True
-
-    def _unblock(self, program: Program, inner: int) -> None:
-        """Inside the new user namespace the limit counts this sandbox's processes only; set
-        before it was made, it would count all of the user's."""
-        if program.block is None:
-            return
-        limit = program.order.processes_in_namespace
-        assert limit is not None
-        try:
-            resource.prlimit(inner, resource.RLIMIT_NPROC, (limit, limit))
-            os.write(program.block, b"1")
-        except OSError:  # it has died, or it must not run without its limit
-            os.kill(program.outer, signal.SIGKILL)
-        close_all(program.block)
-        program.block = None
-
-    def _forget_status(self, program: Program) -> None:
-        if program.status >= 0:
-            self._selector.unregister(program.status)
-            os.close(program.status)
-            program.status = -1
+            self._zygotes.bind(number, content)
 
     def _reap(self, wake: int) -> None:
         os.read(wake, 4096)
@@ -347,66 +226,9 @@ class Launcher:
                 break
             if self._zygotes.reaped(pid, status) or self._containers.reaped(pid, status):
                 continue
-            if not self._reaped(pid, status):
+            if not self._programs.reaped(pid, status):
                 self._zygotes.reaped_unknown(pid, status)
-        for program in [p for p in self._programs.values() if p.is_gone]:
-            self._finish(program)
-
-    def _reaped(self, pid: int, status: int) -> bool:
-        """Whether it was a process of bubblewrap that we know."""
-        is_known = False
-        for program in list(self._programs.values()):
-            if pid in program.left:
-                program.left.discard(pid)
-                is_known = True
-            if program.outer == pid and program.ended is None:
-                program.ended = status
-                self._inherit(program)
-                is_known = True
-        return is_known
-
-    def _inherit(self, program: Program) -> None:
-        """The outer has been reaped, so whatever it left is our child by now: kill that too."""
-        while program.status >= 0 and is_readable(program.status):
-            self._read_status(program)
-        if program.inner is not None:
-            orphans = {program.inner}
-        else:  # it died before it could say: every bubblewrap of ours that nobody knows
-            known = {p.outer for p in self._programs.values() if p.ended is None}
-            known |= {p.inner for p in self._programs.values() if p.inner is not None}
-            ours = children_of(os.getpid())
-            orphans = {pid for pid, name in ours.items() if name == _NAME} - known
-        for pid in orphans:
-            if any(pid in other.left for other in self._programs.values()):
-                program.left.add(pid)  # killed, and perhaps this one's: all hear when it is reaped
-                continue
-            try:
-                reaped, _ = os.waitpid(pid, os.WNOHANG)
-            except ChildProcessError:
-                continue  # the outer had reaped it itself
-            if reaped == 0:
-                os.kill(pid, signal.SIGKILL)
-                program.left.add(pid)
-
-    def _finish(self, program: Program) -> None:
-        assert program.ended is not None
-        self._forget_status(program)
-        self._waits.forget(program.order.box)
-        close_all(program.block)
-        del self._programs[program.order.box]
-        killed = os.WTERMSIG(program.ended) if os.WIFSIGNALED(program.ended) else 0
-        code = 0 if killed else os.WEXITSTATUS(program.ended)
-        event = ExitEvent(
-            box=program.order.box,
-            run=program.order.run,
-            order=program.number,
-            code=code,
-            signal=killed,
-            executed=program.executed,
-        )
-        messages.send(self._control, messages.exit_event(event))
-        for number in program.waiting:
-            self._killed(number)
+        self._programs.finish()
 
 
 def main() -> NoReturn:
