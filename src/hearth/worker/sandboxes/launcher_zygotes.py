@@ -19,12 +19,12 @@ import selectors
 import signal
 import socket
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from hearth.worker.sandboxes import linux, messages, wire
 from hearth.worker.sandboxes.launcher_binds import Binder, detached
 from hearth.worker.sandboxes.launcher_births import Born, Zygote, hosts_pid
+from hearth.worker.sandboxes.launcher_makers import Makers
 from hearth.worker.sandboxes.launcher_seen import open_tasks
 from hearth.worker.sandboxes.launcher_templates import (
     Template,
@@ -36,20 +36,14 @@ from hearth.worker.sandboxes.messages import (
     BindOrder,
     BoxOrder,
     ExitEvent,
-    RetireOrder,
     StartOrder,
-    ZygoteOrder,
 )
 from hearth.worker.sandboxes.stage import (
     BOXES,
     HOST,
-    REAPER,
-    SECCOMP,
     Stage,
-    host_directory,
     shown,
 )
-from hearth.worker.sandboxes.zygote_root import Parts, fork_zygote
 
 
 class Zygotes:
@@ -67,10 +61,10 @@ class Zygotes:
         self._killed = killed
         self._control = control
         self._selector = selector
-        self._stage = stage
-        self._uids = uids
         self._binder = Binder()
-        self._zygotes: dict[int, Zygote] = {}
+        self._makers = Makers(control, selector, stage, uids, self._heard, self._lost)
+        self.make = self._makers.make
+        self.retire = self._makers.retire
         self._born: dict[int, Born] = {}
         self._templates = Templates(
             selector, self._send, self._make_nurse, self._start_next, self._fail
@@ -97,114 +91,19 @@ class Zygotes:
         born = self._born.get(box)
         return None if born is None or born.ended is not None else born.program
 
-    # -- zygotes ---------------------------------------------------------------------------------
-
-    def make(self, number: int, content: dict[str, Any]) -> None:
-        """Raises OSError."""
-        order = ZygoteOrder(**content)
-        trees = [detached(shown(mount)) for mount in order.mounts]
-        sources = detached(
-            linux.open_tree(host_directory(str(Path(__file__).resolve().parents[3])))
-        )
-        parts = Parts(
-            links=self._stage.links,
-            binds=tuple(self._stage.binds),
-            sources=sources,
-            mounts=tuple(trees),
-        )
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        try:
-            pid = fork_zygote(order, parts, theirs)
-        except OSError:
-            ours.close()
-            raise
-        finally:
-            theirs.close()
-            _close(*trees, sources)
-        zygote = Zygote(key=order.zygote, order=order, number=number, pid=pid, control=ours)
-        self._zygotes[order.zygote] = zygote
-        self._selector.register(ours, selectors.EVENT_READ, lambda: self._hear(zygote))
-
-    def retire(self, number: int, content: dict[str, Any]) -> None:
-        """It goes when it has carried out what it was told; those that it forked stay."""
-        zygote = self._zygotes.get(RetireOrder(**content).zygote)
-        if zygote is not None:
-            zygote.is_retired = True
-            zygote.control.shutdown(socket.SHUT_WR)
-        self._answer(number, {"answer": {}})
-
-    def _hear(self, zygote: Zygote) -> None:
-        if zygote.control.fileno() < 0:
-            return  # closed earlier in this turn of the loop
-        try:
-            message, _ = wire.receive(zygote.control)
-        except OSError:
-            message = None
-        if message is None:
-            self._lose(zygote)
-        elif "unshared" in message:
-            self._map_uids(zygote)
-        elif "id" in message:
+    def _heard(self, zygote: Zygote, message: dict[str, Any]) -> None:
+        if "id" in message:
             self._forked(zygote, message)
-        elif "nurse" in message:
+        else:
             self._nurse_is_born(message)
-        elif zygote.number is not None:
-            number, zygote.number = zygote.number, None
-            said = {"error": message["error"]} if "error" in message else {"answer": message}
-            self._answer(number, said)
 
-    def _map_uids(self, zygote: Zygote) -> None:
-        """Identities: all that sandboxes may have; as an ordinary user, our only one."""
-        first, count = self._uids or (os.geteuid(), 1)
-        group = first if self._uids else os.getegid()
-        try:
-            for name, start in (("uid_map", first), ("gid_map", group)):
-                text = f"{start} {start} {count}"
-                Path(f"/proc/{zygote.pid}/{name}").write_text(text, encoding="ascii")
-            wire.send(zygote.control, {"mapped": True})
-            assert zygote.order is not None
-            self._configure(zygote.control, zygote.order)
-        except OSError as error:
-            self._refuse(zygote, str(error))
-
-    def _configure(self, zygote: socket.socket, order: ZygoteOrder) -> None:
-        """Raises OSError."""
-        content = {
-            "script": order.script,
-            "command": order.command,
-            "environment": order.environment,
-            "hidden": self._stage.hidden,
-            "seccomp": Path(SECCOMP).read_bytes().hex(),
-        }
-        fds: tuple[int, ...] = ()
-        if Path(REAPER).exists():
-            fds = (os.open(REAPER, os.O_PATH | os.O_CLOEXEC),)
-        try:
-            wire.send(zygote, content, fds)
-        finally:
-            _close(*fds)
-
-    def _refuse(self, zygote: Zygote, why: str) -> None:
-        if zygote.number is not None:
-            number, zygote.number = zygote.number, None
-            self._answer(number, {"error": why})
-        if zygote.pid:
-            os.kill(zygote.pid, signal.SIGKILL)
-
-    def _lose(self, zygote: Zygote) -> None:
-        """It has ended, or closed its socket, which it only does then."""
-        self._selector.unregister(zygote.control)
-        zygote.control.close()
-        del self._zygotes[zygote.key]
-        if zygote.number is not None:
-            self._answer(zygote.number, {"error": "the zygote ended while it started"})
+    def _lost(self, zygote: Zygote) -> None:
         for born in list(zygote.forking.values()):
             self._fail(born, "the zygote ended")
         if zygote.key < 0:
             self._templates.nurse_is_lost(-zygote.key)
-            return
-        self._templates.zygote_is_lost(zygote.key)
-        messages.send(self._control, {"event": messages.ZYGOTE_GONE, "zygote": zygote.key})
+        else:
+            self._templates.zygote_is_lost(zygote.key)
 
     # -- what they fork --------------------------------------------------------------------------
 
@@ -226,7 +125,7 @@ class Zygotes:
         assert order.zygote is not None
         if born.is_nest and self._templates.must_wait(self._template_of(born), born):
             return
-        zygote = self._zygotes.get(order.zygote)
+        zygote = self._makers.get(order.zygote)
         if zygote is None or zygote.number is not None or zygote.is_retired:
             raise OSError(0, "there is no such zygote")
         for_zygote = [born.theirs.detach()]
@@ -405,7 +304,7 @@ class Zygotes:
     def _make_nurse(self, template: Template) -> None:
         """Raises OSError."""
         assert template.born.order.zygote is not None
-        zygote = self._zygotes.get(template.born.order.zygote)
+        zygote = self._makers.get(template.born.order.zygote)
         if zygote is None or zygote.is_retired:
             raise OSError(0, "its zygote has ended")
         namespace = pid_namespace(template)
@@ -423,15 +322,11 @@ class Zygotes:
             nurse = Zygote(
                 key=-box, order=None, number=None, pid=message["pid"], control=template.nurse
             )
-            self._zygotes[nurse.key] = nurse
-            self._selector.register(nurse.control, selectors.EVENT_READ, lambda: self._hear(nurse))
+            self._makers.add(nurse)
         self._templates.nurse_is_born(box, message.get("error"))
 
     def _end_nurse(self, box: int) -> None:
-        nurse = self._zygotes.get(-box)
-        if nurse is not None and not nurse.is_retired:
-            nurse.is_retired = True
-            nurse.control.shutdown(socket.SHUT_WR)
+        self._makers.shut(-box)
 
     # -- ends ------------------------------------------------------------------------------------
 
@@ -449,11 +344,7 @@ class Zygotes:
                 born.ended = status
                 self._finish(born)
                 return True
-        for zygote in self._zygotes.values():
-            if zygote.pid == pid:
-                zygote.pid = 0  # its socket tells the rest
-                return True
-        return False
+        return self._makers.reaped(pid)
 
     def _builder_ended(self, born: Born) -> None:
         try:
@@ -463,7 +354,7 @@ class Zygotes:
 
     def reaped_unknown(self, pid: int, status: int) -> None:
         """Nobody's, so far."""
-        if any(zygote.forking for zygote in self._zygotes.values()):
+        if self._makers.are_forking:
             self._strays[pid] = status
         else:
             self._strays.clear()
