@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from hearth.model.functions import FunctionVersion
 from hearth.model.isolation import Tier, Wishes, wishes
@@ -30,17 +31,38 @@ def wishes_of(tags: Mapping[str, str]) -> Wishes:
         raise SandboxRefused(str(error)) from error
 
 
-def kind_of(
-    function: FunctionVersion, plan: RuntimePlan | None, asked: Wishes
-) -> ZygoteKind | None:
-    """None: its programs are executed."""
-    if plan is None or asked.is_strict:
-        return None
-    may_fork = plan.may_be_forked and asked.tier in {None, Tier.ZYGOTE, Tier.RUNSC}
-    may_wait = plan.may_wait and asked.tier in {None, Tier.ZYGOTE, Tier.BUBBLEWRAP, Tier.RUNSC}
-    if not (may_fork or may_wait):
-        return None
-    return zygote_kind(function.key.account, plan)
+_KINDS_MAX: Final = 256
+
+
+class Kinds:
+    """Of which kind are the programs of a function? The same object for equal ones."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, tuple[str, ...]], tuple[RuntimePlan, ZygoteKind]] = {}
+        """Those asked for last, with what they were made of."""
+
+    def of(
+        self, function: FunctionVersion, plan: RuntimePlan | None, asked: Wishes
+    ) -> ZygoteKind | None:
+        """None: its programs are executed."""
+        if plan is None or asked.is_strict:
+            return None
+        may_fork = plan.may_be_forked and asked.tier in {None, Tier.ZYGOTE, Tier.RUNSC}
+        tiers = {None, Tier.ZYGOTE, Tier.BUBBLEWRAP, Tier.RUNSC}
+        may_wait = plan.may_wait and asked.tier in tiers
+        if not (may_fork or may_wait):
+            return None
+        return self._kind(function.key.account, plan)
+
+    def _kind(self, account: str, plan: RuntimePlan) -> ZygoteKind:
+        known = self._known.get((account, plan.argv))
+        if known is not None and known[0] == plan:
+            return known[1]
+        if len(self._known) >= _KINDS_MAX:
+            self._known.clear()
+        kind = _zygote_kind(account, plan)
+        self._known[account, plan.argv] = (plan, kind)
+        return kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +114,7 @@ def program_of(
     )
 
 
-def zygote_kind(account: str, plan: RuntimePlan) -> ZygoteKind:
+def _zygote_kind(account: str, plan: RuntimePlan) -> ZygoteKind:
     """From what a function of the account may be forked; where there is a mount namespace, else
     nobody asks. The same for all functions of a runtime, and known before any sandbox is."""
     places = {"task": TASK, "opt": OPT, "runtime": RUNTIME, "lang": LANG}

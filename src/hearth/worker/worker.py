@@ -27,7 +27,7 @@ from hearth.model.workers import WorkerLoad
 from hearth.worker.environment import ExecutionEnvironment, Launch
 from hearth.worker.lifecycle import State
 from hearth.worker.program import DurableApi
-from hearth.worker.programs import Trees, kind_of, laid, program_of, wishes_of
+from hearth.worker.programs import Kinds, Trees, laid, program_of, wishes_of
 from hearth.worker.report import Failure
 from hearth.worker.sandboxes.contract import (
     Forkable,
@@ -116,6 +116,7 @@ class Worker:
         """Who takes what functions tell the X-Ray daemon; None: nobody."""
         self._environments: dict[SandboxId, ExecutionEnvironment] = {}
         self._starting: dict[SandboxId, int] = {}
+        self._kinds = Kinds()
         self._committed_mb = 0
         """By both: asked for at each start, however many there are."""
         self.snapshots = Snapshots(self._snapshot, clock, jobs, exists)
@@ -208,7 +209,7 @@ class Worker:
         # With extensions the first program is the one that starts them, and that is executed.
         is_supervised = await asyncio.to_thread(have_extensions, layers) if layers else False
         is_executed = is_supervised or function.is_debugged
-        kind = None if is_executed else kind_of(function, plan, asked)
+        kind = None if is_executed else self._kinds.of(function, plan, asked)
         spec = SandboxSpec(
             sandbox=sandbox,
             memory_mb=function.memory_mb + (debugging.MEMORY_MB if function.is_debugged else 0),
