@@ -50,6 +50,7 @@ from hearth.worker.sandboxes.resources import (
     Forks,
     Resources,
     Stem,
+    Template,
     bind_order,
     exit_of,
     start_order,
@@ -179,7 +180,7 @@ class BubblewrapSandbox:
             return False
         return True
 
-    async def _fork(self, program: Program, template: "BubblewrapSandbox") -> Channels:
+    async def _fork(self, program: Program, template: Template) -> Channels:
         """Raises SandboxFailed."""
         mounts = own_mounts(program)
         if mounts is None:

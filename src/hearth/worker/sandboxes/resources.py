@@ -4,9 +4,9 @@ import asyncio
 import os
 import resource
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 from hearth.model.isolation import Network
 from hearth.worker.limits.contract import Cell
@@ -29,9 +29,6 @@ from hearth.worker.sandboxes.orders import mount_order, name_resolution
 from hearth.worker.sandboxes.slirp import Slirp
 from hearth.worker.sandboxes.tmp import Tmp
 
-if TYPE_CHECKING:
-    from hearth.worker.sandboxes.bubblewrap_sandbox import BubblewrapSandbox
-
 FORK_S: Final = 15.0
 """For one fork of a template. What it does is in the hands of a function's code."""
 KILLED: Final = Exit(ExitKind.SIGNALED, signal.SIGKILL)
@@ -52,7 +49,7 @@ class Resources:
     cell: Cell
     launcher: Launcher
     watch: MemoryWatch
-    template: "BubblewrapSandbox | None"
+    template: "Template | None"
     """Whose program forks the first one here."""
     fork_from: Callable[[Program, SandboxSpec], tuple[int, Program] | None]
     """A zygote's number, and the program less what that has already; None: it is executed."""
@@ -63,6 +60,16 @@ class Resources:
     memory_bytes_beside: int = 0
     """What the sandbox takes for itself; `threads_beside` alike."""
     threads_beside: int = 0
+
+
+class Template(Protocol):
+    """Another sandbox, whose program forks."""
+
+    @property
+    def box(self) -> int: ...
+
+    @property
+    def environment(self) -> Mapping[str, str]: ...
 
 
 @dataclass(frozen=True, slots=True)
