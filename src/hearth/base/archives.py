@@ -26,6 +26,8 @@ NAME_BYTES_MAX: Final = 255
 DEPTH_MAX: Final = 256
 """Directories below one another. Real packages have a dozen; tools that walk trees recurse."""
 LINK_STEPS_MAX: Final = 40
+LINK_PARTS_MAX: Final = 1_000_000
+"""Names that are looked at to follow all links of an archive: a second, at most."""
 """As many links as Linux follows in one path."""
 CHUNK_BYTES: Final = 256 * 1024
 
@@ -137,9 +139,13 @@ def _checked(file: zipfile.ZipFile) -> tuple[ArchiveEntry, ...]:
         elif not earlier.kind is entry.kind is EntryKind.DIRECTORY:
             raise BadArchive(f"occurs twice: {entry.path!r}")
     _check_parents(entries)
-    links = {entry.path: entry.target for entry in entries.values() if entry.target is not None}
-    for path in links:
-        _check_link(path, links)
+    links = _Links()
+    for entry in entries.values():
+        if entry.target is not None:
+            links.add(entry.path, entry.target)
+    for entry in entries.values():
+        if entry.target is not None:
+            links.check(entry.path)
     return tuple(entries.values())
 
 
@@ -213,8 +219,15 @@ def _target(file: zipfile.ZipFile, header: zipfile.ZipInfo) -> str:
 
 
 def _check_parents(entries: Mapping[str, ArchiveEntry]) -> None:
+    """An entry of two hundred bytes may ask for as many directories."""
+    known: set[str] = set()
     for path in entries:
         for parent in _parents(path):
+            if parent in known:
+                break
+            known.add(parent)
+            if len(known) > ENTRIES_MAX:
+                raise BadArchive(f"more than {ENTRIES_MAX} directories")
             above = entries.get(parent)
             if above is not None and above.kind is not EntryKind.DIRECTORY:
                 raise BadArchive(f"an entry below a file or a link: {path!r}")
@@ -227,30 +240,59 @@ def _parents(path: str) -> Iterable[str]:
         end = path.rfind("/", 0, end)
 
 
-def _check_link(path: str, links: Mapping[str, str]) -> None:
-    """Follow the link as a kernel would. `l1 -> .` makes `l2 -> l1/..` leave the tree, though
-    by its text it does not: so links are resolved, not normalised."""
-    at: list[str] = []
-    ahead = path.split("/")[::-1]
-    steps = 0
-    while ahead:
-        part = ahead.pop()
-        if part in {"", "."}:
-            continue
-        if part == "..":
-            if not at:
-                raise BadArchive(f"a link that leaves the tree: {path!r}")
-            at.pop()
-            continue
-        at.append(part)
-        target = links.get("/".join(at))
-        if target is None:
-            continue
-        steps += 1
-        if steps > LINK_STEPS_MAX or target.startswith("/"):
-            raise BadArchive(f"a link that leaves the tree or never ends: {path!r}")
-        at.pop()
-        ahead.extend(target.split("/")[::-1])
+class _Place:
+    """Where a link is, or what has links somewhere below."""
+
+    __slots__ = ("below", "target")
+
+    def __init__(self) -> None:
+        self.below: dict[str, _Place] = {}
+        self.target: str | None = None
+
+
+class _Links:
+    """Those of one archive, as a tree: following one takes a step for each name on its way."""
+
+    def __init__(self) -> None:
+        self._root = _Place()
+        self._parts_left = LINK_PARTS_MAX
+
+    def add(self, path: str, target: str) -> None:
+        place = self._root
+        for part in path.split("/"):
+            place = place.below.setdefault(part, _Place())
+        place.target = target
+
+    def check(self, path: str) -> None:
+        """Follow the link as a kernel would. `l1 -> .` makes `l2 -> l1/..` leave the tree, though
+        by its text it does not: so links are resolved, not normalised."""
+        at: list[_Place] = [self._root]
+        ahead = path.split("/")[::-1]
+        steps = 0
+        while ahead:
+            part = ahead.pop()
+            self._parts_left -= 1
+            if self._parts_left < 0:
+                raise BadArchive("links that take too long to follow")
+            if part in {"", "."}:
+                continue
+            if part == "..":
+                if len(at) == 1:
+                    raise BadArchive(f"a link that leaves the tree: {path!r}")
+                at.pop()
+                continue
+            place = at[-1].below.get(part, _NOWHERE)
+            if place.target is None:
+                at.append(place)
+                continue
+            steps += 1
+            if steps > LINK_STEPS_MAX or place.target.startswith("/"):
+                raise BadArchive(f"a link that leaves the tree or never ends: {path!r}")
+            ahead.extend(place.target.split("/")[::-1])
+
+
+_NOWHERE: Final = _Place()
+"""Whatever has no links below."""
 
 
 def _chunks(file: zipfile.ZipFile, header: zipfile.ZipInfo, bytes_max: int) -> Iterator[bytes]:

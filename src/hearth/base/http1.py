@@ -124,7 +124,8 @@ class HttpServer:
         self.held_bytes = 0
         """Bytes of bodies that are still arriving."""
         self.draining = False
-        self._connections: set[Connection] = set()
+        self._connections: dict[Connection, None] = {}
+        """Oldest first."""
         self._server: asyncio.Server | None = None
         self._sweep: asyncio.TimerHandle | None = None
         self._sweep_s = _sweep_s(limits)
@@ -169,19 +170,19 @@ class HttpServer:
     def opened(self, connection: Connection) -> bool:
         """A connection tells of itself. False: there are too many, or the server is ending."""
         is_room = len(self._connections) < self.limits.connections_max or self._make_room()
-        self._connections.add(connection)
+        self._connections[connection] = None
         if self._sweep is None:
             self._schedule_sweep()
         return is_room and not self.draining
 
     def _make_room(self) -> bool:
-        """Close one that asks for nothing: else whoever opens enough of them and is silent keeps
-        everybody out."""
+        """Close the oldest that asks for nothing: else whoever opens enough of them and is silent
+        keeps everybody out. Not a new one: what it asks for may be on its way."""
         return any(connection.close_if_idle() for connection in self._connections)
 
     def closed(self, connection: Connection) -> None:
         """A connection tells of its end."""
-        self._connections.discard(connection)
+        self._connections.pop(connection, None)
         if self._connections:
             return
         if self._sweep is not None:

@@ -372,6 +372,7 @@ def test_who_is_silent_makes_room_for_who_comes() -> None:
         ]
         for _ in range(5):  # each is silent, and makes room for the next
             newcomers.append(bench.connect())
+            assert not newcomers[-1][0].closing
             await asyncio.sleep(0)
         bench.answers_at_once = True
         newcomers[-1][1].data_received(GET)

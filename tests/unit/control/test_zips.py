@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from fakes.packages import DIRECTORY, FILE, LINK, PROGRAM, zip_entries, zip_of
 from hearth.base.archives import (
+    ENTRIES_MAX,
     ArchiveTooLarge,
     BadArchive,
     EntryKind,
@@ -140,6 +141,29 @@ def test_what_is_not_safe_to_unpack_is_refused(
     with pytest.raises(BadArchive):
         unpack_into(tmp_path, package)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_links_that_would_take_hours_to_follow_are_refused() -> None:
+    """Each is a few bytes of the zip, and a thousand directories long; each leads over others."""
+    target = "/".join(["d"] * 500) + "/.." * 500
+    links = [(f"l{n}", LINK, f"{target}/l{n - 1}" if n % 40 else target) for n in range(200)]
+    with pytest.raises(BadArchive, match="too long to follow"):
+        unpack_into(Path("/nowhere"), zip_entries(*links))
+
+
+def test_many_links_of_an_ordinary_package_are_taken() -> None:
+    files = [(f"node_modules/{n}/cli.js", FILE, "x") for n in range(3_000)]
+    links = [(f"node_modules/.bin/{n}", LINK, f"../{n}/cli.js") for n in range(3_000)]
+    with open_archive(io.BytesIO(zip_entries(*files, *links))) as archive:
+        assert len(archive.entries) == 6_000
+
+
+def test_an_archive_that_implies_too_many_directories_is_refused() -> None:
+    """Two hundred bytes each, and a directory of a disk's block for every two of them."""
+    below = "/".join(["d"] * 250)
+    entries = [(f"{n}/{below}/x", FILE, "") for n in range(ENTRIES_MAX // 250 + 1)]
+    with pytest.raises(BadArchive, match=f"more than {ENTRIES_MAX} directories"):
+        unpack_into(Path("/nowhere"), zip_entries(*entries))
 
 
 def test_encrypted_entries_are_refused() -> None:
