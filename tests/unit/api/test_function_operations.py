@@ -16,6 +16,7 @@ from hearth.api.operations import functions
 from hearth.model.errors import (
     AccessDenied,
     InvalidParameterValue,
+    PreconditionFailed,
     ResourceNotFound,
     ServiceError,
     ValidationFailed,
@@ -211,6 +212,34 @@ def test_only_a_function_can_be_changed_not_a_version_of_it(tmp_path: Path) -> N
         for operation in ("UpdateFunctionCode", "UpdateFunctionConfiguration", "CreateFunction"):
             with pytest.raises(InvalidParameterValue, match="Aliases and versions do not support"):
                 await api.call(operation, **CREATE | {"FunctionName": "f:1"})
+
+    play(tmp_path, scenario)
+
+
+@pytest.mark.parametrize(
+    ("operation", "members"),
+    [
+        ("UpdateFunctionConfiguration", {"Runtime": "python2.7"}),
+        ("UpdateFunctionConfiguration", {"MemorySize": 20_000}),
+        ("UpdateFunctionConfiguration", {"Layers": [f"{ARN}".replace("function", "layer") + ":1"]}),
+        ("UpdateFunctionConfiguration", {"VpcConfig": {"SubnetIds": ["subnet-1"]}}),
+        ("UpdateFunctionCode", {"ZipFile": b"no zip"}),
+        ("UpdateFunctionCode", {"ImageUri": "image"}),
+        ("UpdateFunctionCode", {}),
+    ],
+)
+def test_what_is_to_be_updated_is_looked_at_before_what_it_shall_become(
+    tmp_path: Path, operation: str, members: Mapping[str, Any]
+) -> None:
+    async def scenario(api: Api) -> None:
+        with pytest.raises(ResourceNotFound) as missing:
+            await api.call(operation, FunctionName="f", **members)
+        assert missing.value.message == f"Function not found: {ARN}"
+        await api.create()
+        with pytest.raises(PreconditionFailed):
+            await api.call(operation, FunctionName="f", RevisionId="earlier", **members)
+        with pytest.raises(InvalidParameterValue):
+            await api.call(operation, FunctionName="f", **members)
 
     play(tmp_path, scenario)
 

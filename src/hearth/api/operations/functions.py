@@ -19,6 +19,7 @@ from hearth.api.operations.log_settings import changed_settings, described, new_
 from hearth.api.operations.unsupported import check_supported, unsupported
 from hearth.control.functions import Functions
 from hearth.control.requests import CreateFunction, UpdateCode, UpdateConfiguration
+from hearth.control.rules import check_revision
 from hearth.model import limits
 from hearth.model.errors import InvalidParameterValue
 from hearth.model.functions import Architecture, FunctionVersion, State
@@ -179,8 +180,8 @@ class _Handlers:
     async def update_code(self, request: OperationRequest) -> OperationResponse:
         members = request.members
         key = addressed_latest(request, "UpdateFunctionCode")
+        before = await self._check_revision(request, key)
         check_supported(members)
-        before = await self._functions.get(key)
         if members.get("ImageUri"):
             raise InvalidParameterValue(NOT_AN_IMAGE)
         if self._signing is not None:
@@ -201,6 +202,7 @@ class _Handlers:
     async def update_configuration(self, request: OperationRequest) -> OperationResponse:
         members = request.members
         key = addressed_latest(request, "UpdateFunctionConfiguration")
+        await self._check_revision(request, key)
         check_supported(members)
         function = await self._functions.update_configuration(
             UpdateConfiguration(
@@ -229,6 +231,12 @@ class _Handlers:
         key, qualifier = addressed(request, "DeleteFunction")
         await self._functions.delete(key, qualifier)
         return OperationResponse(status=204)
+
+    async def _check_revision(self, request: OperationRequest, key: FunctionKey) -> FunctionVersion:
+        """The function, which is as the caller knows it: looked at before what is to be changed."""
+        function = await self._functions.get(key)
+        check_revision(function.revision_id, request.members.get("RevisionId"))
+        return function
 
     def _uses(self, request: OperationRequest, key: FunctionKey) -> tuple[LayerUse, ...] | None:
         """None where no Layers were given; an empty list takes all layers away."""
