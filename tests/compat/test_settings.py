@@ -180,7 +180,7 @@ def test_a_runtime_is_updated_with_the_machine_and_not_otherwise(
     put = client.put_runtime_management_config(FunctionName=arn, UpdateRuntimeOn="Auto")
     assert put["UpdateRuntimeOn"] == "Auto"
     got = client.get_runtime_management_config(FunctionName=arn)
-    assert (got["UpdateRuntimeOn"], got["FunctionArn"]) == ("Auto", f"{arn}:$LATEST")
+    assert (got["UpdateRuntimeOn"], got["FunctionArn"]) == ("Auto", arn)
     assert refused(
         "InvalidParameterValueException",
         client.put_runtime_management_config,

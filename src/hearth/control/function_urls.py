@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from hearth.base.clock import Clock
 from hearth.control.documents import Document, Documents, Kind
-from hearth.control.rules import shown
+from hearth.control.rules import instant
 from hearth.control.validation import no_tenants
 from hearth.model.errors import (
     InvalidParameterValue,
@@ -104,7 +104,7 @@ class FunctionUrls:
             raise no_tenants("A function URL")
         _check_cors(change.cors)
         assert change.auth is not None, "the model requires it"
-        now = shown(self._clock.utc())
+        now = instant(self._clock.utc())
         url = FunctionUrl(
             id=self._ids().replace("-", ""),
             auth=change.auth,
@@ -142,7 +142,7 @@ class FunctionUrls:
                 auth=change.auth or url.auth,
                 cors=cors,
                 mode=change.mode or url.mode,
-                modified=shown(self._clock.utc()),
+                modified=instant(self._clock.utc()),
             )
 
         document = await self._documents.change(URLS, function, decide, alias)

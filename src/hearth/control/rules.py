@@ -19,6 +19,12 @@ def shown(moment: datetime) -> str:
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03}+0000"
 
 
+def instant(moment: datetime) -> str:
+    """As AWS prints the times of function URLs: `2026-11-23T15:04:05.123456Z`, as Java prints an
+    Instant (seen in callers' records)."""
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond:06}Z"
+
+
 def check_revision(actual: str, wanted: str | None) -> None:
     """Raises PreconditionFailed unless the caller knows the last write, or does not care."""
     if wanted is not None and wanted != actual:

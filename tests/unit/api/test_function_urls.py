@@ -1,5 +1,6 @@
 """Function URL configurations, where something serves them."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,8 @@ def test_a_url_is_created_changed_listed_and_deleted(tmp_path: Path) -> None:
         assert not {"Cors", "LastModifiedTime"} & made.keys()
         changed = await api.call("UpdateFunctionUrlConfig", FunctionName="f", Cors=CORS)
         assert changed["Cors"] == CORS
+        for time in (made["CreationTime"], changed["LastModifiedTime"]):
+            assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", time)
         assert changed["FunctionUrl"] == made["FunctionUrl"]
         assert await api.call("GetFunctionUrlConfig", FunctionName="f") == changed
         listed = await api.call("ListFunctionUrlConfigs", FunctionName="f")

@@ -12,7 +12,6 @@ from hearth.api.operations.addresses import addressed
 from hearth.api.operations.lookups import Functions
 from hearth.api.operations.unsupported import unsupported
 from hearth.model.errors import InvalidParameterValue
-from hearth.model.ids import LATEST
 
 AUTO: Final = "Auto"
 
@@ -22,7 +21,7 @@ def operations(functions: Functions) -> tuple[Operation, ...]:
         key, qualifier = addressed(request, action)
         await functions.get(key, qualifier)
         return OperationResponse(
-            members={"UpdateRuntimeOn": AUTO, "FunctionArn": key.arn(qualifier or LATEST)}
+            members={"UpdateRuntimeOn": AUTO, "FunctionArn": key.arn(qualifier)}
         )
 
     async def put(request: OperationRequest) -> OperationResponse:
