@@ -134,6 +134,7 @@ class Edge:
             if self._invoke is not None and is_invoke(request):
                 self._begin_invoke(self._invoke, exchange)
                 return
+            exchange = exchange._replace(protocol=self._services.like(request))
             protocol = self._services.find(request)
             exchange = Exchange(request, responder, exchange.request_id, protocol)
             self._begin(exchange)

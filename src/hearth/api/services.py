@@ -11,6 +11,7 @@ from typing import Final
 from urllib.parse import parse_qs
 
 from hearth.api.protocols.contract import WireProtocol
+from hearth.api.protocols.json import Json
 from hearth.api.protocols.query import Query, form_of
 from hearth.api.protocols.restjson import RestJson
 from hearth.base.http1 import HttpRequest
@@ -46,6 +47,16 @@ class Services:
             or self._by_path_or_action(request)
             or self.protocols[0]
         )
+
+    def like(self, request: HttpRequest) -> WireProtocol:
+        """One whose errors a client of a service that is not here can read."""
+        if "x-amz-target" in request.headers:
+            kind: type[WireProtocol] = Json
+        elif request.headers.get("content-type", "").startswith(FORM_TYPE):
+            kind = Query
+        else:
+            kind = RestJson
+        return next((p for p in self.protocols if isinstance(p, kind)), self.protocols[0])
 
     def _by_path_or_action(self, request: HttpRequest) -> WireProtocol | None:
         for protocol in self.protocols:

@@ -39,7 +39,8 @@ def split_lines(raw: bytes | bytearray) -> list[str]:
 
 
 def parse_fields(lines: list[str]) -> dict[str, str]:
-    """Fields by lower-case name; repeated ones joined by a comma and a space.
+    """Fields by lower-case name; repeated ones joined by a comma, as functions see them at AWS
+    and as signatures are made.
 
     Raises HttpRefusal (400).
     """
@@ -53,7 +54,7 @@ def parse_fields(lines: list[str]) -> dict[str, str]:
         if name in fields:
             if name in _SINGLE:
                 raise HttpRefusal(400, "Repeated header field.")
-            fields[name] += ", " + value.strip(" \t")
+            fields[name] += "," + value.strip(" \t")
         else:
             fields[name] = value.strip(" \t")
     return fields

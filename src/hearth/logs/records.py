@@ -19,8 +19,8 @@ import msgspec
 
 from hearth.model.logs import EventId
 
-LINE_BYTES_MAX: Final = 262_118
-"""CloudWatch's largest event, 256 KiB less 26 bytes; Lambda cuts longer lines into several."""
+LINE_BYTES_MAX: Final = 1_048_550
+"""CloudWatch's largest event, 1 MiB less 26 bytes."""
 FRAME_LINES_MAX: Final = 4_096
 FRAME_BYTES_MAX: Final = 2 * 1024 * 1024
 

@@ -6,6 +6,7 @@
 Source: https://docs.aws.amazon.com/lambda/latest/dg/functions-states.html
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -113,6 +114,12 @@ class FunctionVersion:
     @property
     def qualified_arn(self) -> str:
         return self.key.arn(self.version)
+
+    @property
+    def runtime_version_arn(self) -> str:
+        """AWS names a runtime's build by a digest. Ours has no builds: it is of the name."""
+        digest = hashlib.sha256(self.runtime.encode()).hexdigest()
+        return f"arn:aws:lambda:{self.key.region}::runtime:{digest}"
 
     @property
     def configuration_revision(self) -> str:

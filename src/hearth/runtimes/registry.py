@@ -111,7 +111,7 @@ class Runtimes:
         if function.runtime in RUBY:
             return _with_wrapper(function, await self._plan_ruby(function))
         if function.runtime in PROVIDED:
-            return await asyncio.to_thread(_plan_provided, function.runtime, code, layers)
+            return await asyncio.to_thread(_plan_provided, function, code, layers)
         raise InvalidRuntime(why_never(function.runtime))
 
     def warm_up(self, names: Iterable[str]) -> None:
@@ -311,8 +311,17 @@ def _dotted(version: Sequence[int]) -> str:
 
 
 def _init_line(function: FunctionVersion, name: str, runtime: _Prepared) -> str:
-    arn = f"arn:aws:lambda:{function.key.region}::runtime:{runtime.kit.name}"
-    return f"INIT_START Runtime Version: {name}.v{runtime.version}\tRuntime Version ARN: {arn}"
+    """As AWS's: `python:3.12.v4`, where the machine has Python 3.12.4; `nodejs:20.v18`."""
+    major, *rest = runtime.version.split(".")
+    build = rest[-1 if "." in name or rest[0] == "0" else 0] if rest else major
+    return _init_start(function, f"{name}.v{build}")
+
+
+def _init_start(function: FunctionVersion, version: str) -> str:
+    return (
+        f"INIT_START Runtime Version: {version}\t"
+        f"Runtime Version ARN: {function.runtime_version_arn}"
+    )
 
 
 def _with_wrapper(function: FunctionVersion, plan: RuntimePlan) -> RuntimePlan:
@@ -327,7 +336,7 @@ def _with_wrapper(function: FunctionVersion, plan: RuntimePlan) -> RuntimePlan:
     return replace(plan, argv=argv, may_be_forked=False, may_wait=False)
 
 
-def _plan_provided(runtime: str, code: Path, layers: Sequence[Path]) -> RuntimePlan:
+def _plan_provided(function: FunctionVersion, code: Path, layers: Sequence[Path]) -> RuntimePlan:
     """Its `bootstrap`, or that of the topmost layer that has one."""
     places = [(code, "/var/task", "{task}"), *((tree, "/opt", "{opt}") for tree in layers[::-1])]
     for tree, shown, place in places:
@@ -336,7 +345,7 @@ def _plan_provided(runtime: str, code: Path, layers: Sequence[Path]) -> RuntimeP
             return RuntimePlan(
                 argv=(f"{place}/bootstrap",),
                 variables=_PROVIDED_VARIABLES,
-                init_line=f"INIT_START Runtime Version: {runtime.replace('.', ':')}.v1\t",
+                init_line=_init_start(function, f"{function.runtime.replace('.', ':')}.v1"),
             )
     raise EntryPointInvalid(
         "Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]"

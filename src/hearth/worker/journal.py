@@ -23,7 +23,7 @@ class Journal:
 
     The platform's own lines end with `line_end`: AWS has a newline in text, and none in JSON. The
     function's are as it wrote them, so that an unfinished one stands before END without a newline,
-    as it does in AWS's tails.
+    as it does in AWS's tails. A tail of JSON has a newline between its lines, and none at its end.
     """
 
     __slots__ = ("_clock", "_early", "_is_early", "_line_end", "_portions", "_sink")
@@ -37,9 +37,13 @@ class Journal:
         self._is_early = True
 
     def note(self, line: str) -> None:
-        """A line that is never part of a tail; "" is none."""
-        if line:
+        """A line of the platform's that is part of a tail only in JSON; "" is none."""
+        if not line:
+            return
+        if self._line_end:
             self._add([f"{line}{self._line_end}".encode()])
+        else:
+            self.write(None, line)
 
     def write(self, run: Run | None, *lines: str) -> None:
         """Lines of the platform's; "" is none."""
@@ -48,7 +52,7 @@ class Journal:
             return
         self._add(ended)
         if run is None or run.invocation.log_tail:
-            self._add_to_tail(ended if self._line_end else [line + b"\n" for line in ended], run)
+            self._add_to_tail(ended, run)
 
     def take(self, lines: list[bytes], run: Run | None) -> None:
         """Lines of the function's, with what ends them."""
@@ -59,17 +63,27 @@ class Journal:
     def _add_to_tail(self, lines: list[bytes], run: Run | None) -> None:
         if run is None:
             if self._is_early:
-                _add(self._early, lines)
+                self._extend(self._early, lines)
         elif run.invocation.log_tail:
-            _add(run.tail, lines)
+            self._extend(run.tail, lines)
 
     def invoked(self, run: Run) -> None:
         """What init printed belongs to the tail of the first invoke, if that wants one."""
         self._is_early = False
         if run.invocation.log_tail:
-            run.tail[:0] = self._early
-            _cut(run.tail)
+            tail, run.tail[:] = bytes(run.tail), self._early
+            if tail:
+                self._extend(run.tail, [tail])
         self._early.clear()
+
+    def _extend(self, tail: bytearray, lines: list[bytes]) -> None:
+        for line in lines:
+            if not self._line_end and tail and not tail.endswith(b"\n"):
+                tail += b"\n"
+            tail += line
+        excess = len(tail) - _TAIL_BYTES_MAX
+        if excess > 0:
+            del tail[:excess]
 
     def flush(self) -> None:
         """Hand the lines so far to the log."""
@@ -84,15 +98,3 @@ class Journal:
             self._portions[-1][1].extend(lines)
         else:
             self._portions.append((at_ms, list(lines)))
-
-
-def _add(tail: bytearray, lines: list[bytes]) -> None:
-    for line in lines:
-        tail += line
-    _cut(tail)
-
-
-def _cut(tail: bytearray) -> None:
-    excess = len(tail) - _TAIL_BYTES_MAX
-    if excess > 0:
-        del tail[:excess]

@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from hearth.base.clock import Clock
-from hearth.model.functions import FunctionVersion
+from hearth.model.functions import FunctionVersion, Initialization
 from hearth.model.ids import RequestId
 from hearth.model.log_settings import LEVEL_DEFAULT, LEVELS, LogFormat, admits
 from hearth.model.traces import TraceHeader
@@ -40,11 +40,24 @@ class SystemLines(Protocol):
         """`text` as it is in the text format."""
         ...
 
+    @property
+    def tells_all(self) -> bool:
+        """Whether end() wants to know more than how it ended."""
+        ...
+
+    def init_done(self, phase: str, failure: Failure | None) -> str:
+        """The runtime's part of an init."""
+        ...
+
     def init_report(self, init_s: float, phase: str, failure: Failure | None) -> str: ...
 
     def start(self, request: RequestId, invoked_arn: str) -> str: ...
 
-    def end(self, request: RequestId, failure: Failure | None) -> str: ...
+    def end(
+        self, request: RequestId, failure: Failure | None, done: dict[str, Any] | None = None
+    ) -> str:
+        """`done`: see tells_all."""
+        ...
 
     def report(
         self,
@@ -85,6 +98,7 @@ def lines_of(function: FunctionVersion, clock: Clock, instance: str) -> SystemLi
 class TextLines:
     __slots__ = ("_function",)
     line_end: Final = "\n"
+    tells_all: Final = False
 
     def __init__(self, function: FunctionVersion) -> None:
         self._function = function
@@ -92,13 +106,25 @@ class TextLines:
     def init_start(self, text: str) -> str:
         return text
 
+    def init_done(self, phase: str, failure: Failure | None) -> str:  # noqa: ARG002
+        return ""
+
     def init_report(self, init_s: float, phase: str, failure: Failure | None) -> str:
+        """Of one that failed; of a provisioned environment always."""
+        is_provisioned = self._function.initialization is Initialization.PROVISIONED
+        if failure is None and not (is_provisioned and phase == "init"):
+            return ""
         return report.init_report_line(init_s, phase, failure)
 
     def start(self, request: RequestId, invoked_arn: str) -> str:  # noqa: ARG002
         return report.start_line(request, self._function.version)
 
-    def end(self, request: RequestId, failure: Failure | None) -> str:  # noqa: ARG002
+    def end(
+        self,
+        request: RequestId,
+        failure: Failure | None,  # noqa: ARG002
+        done: dict[str, Any] | None = None,  # noqa: ARG002
+    ) -> str:
         return report.end_line(request)
 
     def report(
@@ -166,6 +192,19 @@ class JsonLines:
         }
         return self._line("INFO", "platform.initStart", record)
 
+    @property
+    def tells_all(self) -> bool:
+        return admits(self._level, "DEBUG")
+
+    def init_done(self, phase: str, failure: Failure | None) -> str:
+        record = {
+            "initializationType": str(self._function.initialization),
+            "phase": phase,
+            **_ending(failure),
+        }
+        level = "DEBUG" if failure is None else "WARN"
+        return self._line(level, "platform.initRuntimeDone", record)
+
     def init_report(self, init_s: float, phase: str, failure: Failure | None) -> str:
         record: dict[str, Any] = {
             "initializationType": str(self._function.initialization),
@@ -173,7 +212,10 @@ class JsonLines:
             **_ending(failure),
             "metrics": {"durationMs": _ms(init_s)},
         }
-        return self._line("INFO" if failure is None else "WARN", "platform.initReport", record)
+        level = "WARN" if failure is not None else "INFO"
+        if failure is None and self._function.initialization is Initialization.ON_DEMAND:
+            level = "DEBUG"
+        return self._line(level, "platform.initReport", record)
 
     def start(self, request: RequestId, invoked_arn: str) -> str:
         function = self._function
@@ -185,8 +227,11 @@ class JsonLines:
         }
         return self._line("INFO", "platform.start", record)
 
-    def end(self, request: RequestId, failure: Failure | None) -> str:
-        record = {"requestId": request, **tenant_of(self._function), **_ending(failure)}
+    def end(
+        self, request: RequestId, failure: Failure | None, done: dict[str, Any] | None = None
+    ) -> str:
+        said = _ending(failure) if done is None else done
+        record = {"requestId": request, **tenant_of(self._function), **said}
         return self._line("DEBUG" if failure is None else "WARN", "platform.runtimeDone", record)
 
     def report(

@@ -378,6 +378,19 @@ def test_a_request_signed_for_another_service_is_told_so() -> None:
     assert got.json["message"] == "Hearth does not support the service s3 yet."
 
 
+def test_clients_of_services_that_are_not_here_can_read_why() -> None:
+    def asked(service: str, **headers: str) -> FakeResponder:
+        signed = http_request("POST", "/", body=b"", authorization=scope(service), **headers)
+        return answered(signed)
+
+    form = asked("iam", content_type="application/x-www-form-urlencoded; charset=utf-8")
+    assert b"<Code>NotImplementedException</Code>" in form.body
+    assert b"<Message>Hearth does not support the service iam yet.</Message>" in form.body
+    told = asked("dynamodb", x_amz_target="DynamoDB_20120810.ListTables").json
+    assert told["__type"].endswith("NotImplementedException")
+    assert asked("ecr").status == 501
+
+
 # --- the table, the refusals of the server, mistakes of the wiring
 
 

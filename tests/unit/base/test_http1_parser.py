@@ -68,7 +68,7 @@ def test_a_request_is_handed_over_as_it_was_sent() -> None:
 
 
 def test_repeated_headers_are_joined() -> None:
-    assert only(head("GET / HTTP/1.1", "Host: h", "A: 1", "a: 2")).headers["a"] == "1, 2"
+    assert only(head("GET / HTTP/1.1", "Host: h", "A: 1", "a: 2")).headers["a"] == "1,2"
 
 
 def test_header_bytes_above_ascii_come_through_as_latin_1() -> None:
@@ -81,7 +81,7 @@ def test_a_chunked_body_is_put_together_and_its_trailers_are_kept_apart() -> Non
         + b'5;name="v"\r\nhello\r\n6 ;x\r\n world\r\n00\r\nX-Error: boom\r\nX-Error: bang\r\n\r\n'
     )
     assert request.body == b"hello world"
-    assert request.trailers == {"x-error": "boom, bang"}
+    assert request.trailers == {"x-error": "boom,bang"}
     assert "x-error" not in request.headers
 
 
@@ -393,7 +393,7 @@ def joined(fields: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     result: dict[str, str] = {}
     for raw_name, raw_value in fields:
         name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
-        result[name] = f"{result[name]}, {value}" if name in result else value
+        result[name] = f"{result[name]},{value}" if name in result else value
     return result
 
 

@@ -359,7 +359,7 @@ def test_an_init_error_is_tried_again_and_told_to_the_invoke() -> None:
     async def story(scene: Scene) -> None:
         await scene.environment.start()
         assert scene.state is lifecycle.State.RESET
-        result = await scene.invoke("r1")
+        result = await scene.invoke("r1", tail=True)
         assert result.payload == b'{"errorType":"Runtime.ImportModuleError"}'
         await settle(scene, 1)
         assert len(scene.programs.started) == 2, "the first invoke tries the init again"
@@ -373,6 +373,7 @@ def test_an_init_error_is_tried_again_and_told_to_the_invoke() -> None:
             "REPORT RequestId: r1\tDuration: 50.00 ms\tBilled Duration: 50 ms\t"
             f"Memory Size: 128 MB\tMax Memory Used: 40 MB\t{error}",
         ]
+        assert result.log_tail == "".join(f"{line}\n" for line in scene.log[1:]).encode()
 
     play(story, no_module)
 

@@ -54,6 +54,12 @@ def test_lines_of_json_have_no_end_in_the_log() -> None:
     kept = Kept()
     journal = Journal(kept, Hand(), "")
     journal.note("{}")
-    journal.take([b"printed\n"], None)
+    journal.take([b"printed\n", b"framed"], None)
+    journal.write(None, "", "[]")
     journal.flush()
-    assert [line for _, lines in kept.portions for line in lines] == [b"{}", b"printed\n"]
+    assert [line for _, lines in kept.portions for line in lines] == [
+        b"{}",
+        b"printed\n",
+        b"framed",
+        b"[]",
+    ]

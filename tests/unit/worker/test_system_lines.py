@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 import pytest
 
 from fakes.invokes import function_version
+from hearth.model.functions import Initialization
 from hearth.model.ids import RequestId
 from hearth.model.log_settings import LogFormat, LogSettings
 from hearth.worker.report import Failure, timeout_failure
@@ -82,25 +83,52 @@ def test_a_start_names_the_function_as_it_was_invoked() -> None:
 @pytest.mark.parametrize(
     ("level", "expected"),
     [
-        ("DEBUG", ["platform.start", "platform.runtimeDone", "platform.report"]),
+        (
+            "DEBUG",
+            [
+                "platform.initRuntimeDone",
+                "platform.initReport",
+                "platform.start",
+                "platform.runtimeDone",
+                "platform.report",
+            ],
+        ),
         ("INFO", ["platform.start", "platform.report"]),
         ("WARN", []),
     ],
 )
 def test_a_level_leaves_out_what_is_below_it(level: str, expected: list[str]) -> None:
     at = lines(level)
-    written = [at.start(REQUEST, ARN), at.end(REQUEST, None), reported(at, None)]
+    init = [at.init_done("init", None), at.init_report(0.1, "init", None)]
+    written = [*init, at.start(REQUEST, ARN), at.end(REQUEST, None), reported(at, None)]
     assert [json.loads(line)["type"] for line in written if line] == expected
 
 
 def test_failures_are_warnings() -> None:
     at = lines("WARN")
-    written = [at.end(REQUEST, ERROR), reported(at, ERROR), at.init_report(0.1, "init", ERROR)]
+    init = [at.init_done("init", ERROR), at.init_report(0.1, "init", ERROR)]
+    written = [at.end(REQUEST, ERROR), reported(at, ERROR), *init]
     assert [json.loads(line)["type"] for line in written] == [
         "platform.runtimeDone",
         "platform.report",
+        "platform.initRuntimeDone",
         "platform.initReport",
     ]
+
+
+def test_the_init_of_a_provisioned_environment_is_always_reported() -> None:
+    kept = replace(FUNCTION, initialization=Initialization.PROVISIONED)
+    for settings in (LogSettings(), LogSettings(format=LogFormat.JSON)):
+        at = lines_of(replace(kept, logging=settings), Noon(), STREAM)
+        assert at.init_report(0.1, "init", None)
+        assert not at.init_done("init", None)
+    assert not lines_of(FUNCTION, Noon(), STREAM).init_report(0.1, "init", None)
+
+
+def test_an_end_says_what_the_runtime_did() -> None:
+    done = {"status": "success", "metrics": {"durationMs": 1.5, "producedBytes": 2}}
+    record = json.loads(lines("DEBUG").end(REQUEST, None, done))["record"]
+    assert record == {"requestId": "r-1", **done}
 
 
 def test_what_a_function_prints_is_filtered_by_the_level_that_it_says() -> None:

@@ -7,7 +7,6 @@ function is Pending, no states in ListFunctions, no Environment unless one was e
 """
 
 import base64
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -262,7 +261,7 @@ class _Handlers:
 def configuration(function: FunctionVersion, qualifier: str | None = None) -> dict[str, Any]:
     """A FunctionConfiguration with its states; `qualifier` as the caller gave it."""
     members = configured(function, qualifier) | {
-        "RuntimeVersionConfig": {"RuntimeVersionArn": _runtime_version_arn(function)},
+        "RuntimeVersionConfig": {"RuntimeVersionArn": function.runtime_version_arn},
         "State": str(function.state),
         "StateReason": function.state_reason,
         "StateReasonCode": function.state_reason_code,
@@ -315,12 +314,6 @@ def configured(function: FunctionVersion, qualifier: str | None) -> dict[str, An
     if function.environment_given:
         members["Environment"] = {"Variables": dict(function.environment)}
     return members
-
-
-def _runtime_version_arn(function: FunctionVersion) -> str:
-    """AWS names a runtime's build by a digest. Ours has no builds: the digest is of its name."""
-    digest = hashlib.sha256(function.runtime.encode()).hexdigest()
-    return f"arn:aws:lambda:{function.key.region}::runtime:{digest}"
 
 
 def _environment(members: Members) -> Mapping[str, str] | None:

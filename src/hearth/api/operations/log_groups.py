@@ -63,6 +63,8 @@ class _LogGroups:
         _refuse(members, "kmsKeyId", "Log groups cannot be encrypted with a KMS key here.")
         if members.get("logGroupClass", STANDARD) != STANDARD:
             raise LogsInvalidParameter("Only log groups of the class STANDARD are supported.")
+        if members["logGroupName"].lower().startswith("aws/"):
+            raise LogsInvalidParameter("Log groups starting with AWS/ are reserved for AWS.")
         tags = dict(members.get("tags") or {})
         made = await self.logs.catalog.create_group(group_of(request), _checked_tags(tags))
         if made is Made.THERE_ALREADY:

@@ -8,7 +8,6 @@ import asyncio
 from typing import Final
 
 from hearth.base.log import Log
-from hearth.model.functions import Initialization
 from hearth.worker import report
 from hearth.worker.extension_api import EXTENSIONS_MAX
 from hearth.worker.lifecycle import Event, State
@@ -64,12 +63,11 @@ class InitPhase:
             core.journal.flush()
         elif failure is None:
             core.init_s = took_s
-            if core.function.initialization is Initialization.PROVISIONED:
-                core.journal.note(core.lines.init_report(took_s, "init", None))
+            self._log_init(None, took_s, "init", None)
             core.sandbox.limit_cpu(core.cpu_mb)
             core.fire(Event.INITIALIZED)
         else:
-            core.journal.write(None, core.lines.init_report(took_s, "init", failure))
+            self._log_init(None, took_s, "init", failure)
             core.fire(Event.FAIL)
             await core.end_program(failure)
             if core.lifecycle.may(Event.RESET):
@@ -146,13 +144,15 @@ class InitPhase:
         left_s = timeout_s - (core.clock.monotonic_s() - run.began_s)
         took_s = core.clock.monotonic_s() - run.began_s
         self._conclude("invoke", took_s, failure)
+        core.journal.invoked(run)
         if failure is None and left_s > 0:
+            self._log_init(run, took_s, "invoke", None)
             self._invokes.begin(run, left_s)
             return
         failure = failure or report.timeout_failure(timeout_s)
-        reported = core.lines.init_report(took_s, "invoke", failure)
+        self._log_init(run, took_s, "invoke", failure)
         started = core.lines.start(run.invocation.request, run.invocation.invoked_arn)
-        core.journal.write(run, reported, started)
+        core.journal.write(run, started)
         self._invokes.fail(failure)
 
     async def _initialise(self, phase: str, limit_s: float) -> Failure | None:
@@ -180,6 +180,13 @@ class InitPhase:
         finally:
             self._outcome = None
         return failure
+
+    def _log_init(
+        self, run: Run | None, took_s: float, phase: str, failure: Failure | None
+    ) -> None:
+        lines = self._core.lines
+        ended = lines.init_done(phase, failure), lines.init_report(took_s, phase, failure)
+        self._core.journal.write(run, *ended)
 
     def runtime_is_ready(self) -> None:
         """The runtime, but perhaps not all extensions."""

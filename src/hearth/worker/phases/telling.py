@@ -72,6 +72,13 @@ def invoke_started(core: Core, telemetry: Telemetry, run: Run) -> None:
     telemetry.emit("platform.start", record)
 
 
+def done(run: Run, figures: Figures, failure: Failure | None) -> dict[str, Any]:
+    """What a log in JSON says of the runtime's part of an invoke."""
+    produced = 0 if failure is not None else run.produced_bytes or len(run.payload)
+    metrics = {"durationMs": _ms(figures.duration_s), "producedBytes": produced}
+    return {**_status(failure), "metrics": metrics}
+
+
 def runtime_done(core: Core, telemetry: Telemetry, run: Run, failure: Failure | None) -> None:
     """The runtime asked for its next event, or never will."""
     now_s = core.clock.monotonic_s()
