@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, cast
 
 from hearth.cli import run_directory
-from hearth.cli.admin_client import NotRunning
+from hearth.cli.admin_client import Gone, NotRunning
 from hearth.cli.output import Failure
 from hearth.settings import ClientSettings, StatePaths, read_client_settings
 
@@ -61,7 +61,12 @@ def lambda_client(paths: StatePaths) -> "LambdaClient":
 @contextmanager
 def errors_explained(paths: StatePaths) -> Iterator[None]:
     """What the other side or the way to it said, as one sentence for the user."""
-    from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError
+    from botocore.exceptions import (
+        BotoCoreError,
+        ClientError,
+        ConnectionClosedError,
+        EndpointConnectionError,
+    )
 
     try:
         yield
@@ -73,9 +78,14 @@ def errors_explained(paths: StatePaths) -> Iterator[None]:
         endpoint = read_client_settings().endpoint
         if endpoint is None:  # ended since its run file was read
             raise NotRunning(paths) from error
-        raise Failure(
+        raise Gone(
             f"Nothing answers at {endpoint}. Start Hearth there with `hearth up`, or unset "
             "AWS_ENDPOINT_URL to reach the one that runs here."
+        ) from error
+    except ConnectionClosedError as error:
+        raise Gone(
+            "The other side ended before it had answered: what was asked for may have been done, "
+            "or not to its end."
         ) from error
     except BotoCoreError as error:
         raise Failure(str(error)) from error

@@ -9,10 +9,10 @@ import click
 
 from hearth.cli import aws, output
 from hearth.cli.output import Failure, note
-from hearth.cli.package import zip_directory
+from hearth.cli.package import missing_handler, zip_directory
 from hearth.cli.public_url import by_path, public_url
 from hearth.cli.running import json_option, state_option
-from hearth.cli.watch import watch
+from hearth.cli.watch import look, watch
 from hearth.settings import StatePaths, read_state
 
 if TYPE_CHECKING:
@@ -88,8 +88,11 @@ def deploy(
     name = given["name"] or _name_of(directory)
     configuration = _configuration(given)
     client = aws.lambda_client(paths)
+    seen = look(directory)  # before it is packed: what is saved meanwhile is deployed again
     package = zip_directory(directory)
-    note(f"Packed {directory}: {len(package) / 1024:.0f} KB")
+    note(f"Packed {directory}: {_size(len(package))}")
+    if (missing := missing_handler(package, given["runtime"], given["handler"])) is not None:
+        note(f"Is that all? {missing} is not among its files, unless a layer brings it.")
     with aws.errors_explained(paths):
         if (there := _find(client, name)) is not None:
             _check_tenancy(there, wants=given["per_tenant"])
@@ -106,7 +109,7 @@ def deploy(
     else:
         _tell(verb, name, function, url, client.meta.endpoint_url)
     if watches:
-        watch(directory, lambda: _again(client, paths, name, directory))
+        watch(directory, lambda: _again(paths, name, directory), seen)
 
 
 def _name_of(directory: Path) -> str:
@@ -119,8 +122,13 @@ def _name_of(directory: Path) -> str:
     return name
 
 
-def _again(client: "LambdaClient", paths: StatePaths, name: str, directory: Path) -> None:
-    """Only the code."""
+def _size(count: int) -> str:
+    return f"{count / 1024:.0f} KB" if count >= 10_240 else f"{count / 1024:.1f} KB"
+
+
+def _again(paths: StatePaths, name: str, directory: Path) -> None:
+    """Only the code, to the Hearth that runs now."""
+    client = aws.lambda_client(paths)
     with aws.errors_explained(paths):
         _update(client, name, zip_directory(directory), {})
 

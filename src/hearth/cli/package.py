@@ -23,6 +23,10 @@ SKIPPED: Final = frozenset(
 FIXED_TIME: Final = (1980, 1, 1, 0, 0, 0)
 """The earliest that a zip can say."""
 _UNIX: Final = 3
+_SOURCES: Final = {
+    "python": (".py", "/__init__.py", ".pyc"),
+    "nodejs": (".js", ".mjs", ".cjs"),
+}
 
 
 def zip_directory(directory: Path) -> bytes:
@@ -62,6 +66,26 @@ def files_of(directory: Path) -> Iterator[tuple[str, Path]]:
             if name not in SKIPPED and (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
                 found.append((path.relative_to(directory).as_posix(), path))
     yield from sorted(found)
+
+
+def missing_handler(package: bytes, runtime: str | None, handler: str | None) -> str | None:
+    """The file that the handler should be in, if it is not; None also where that is not known."""
+    kind = (runtime or "").rstrip("0123456789.x")
+    if handler is None or kind not in _SOURCES:
+        return None
+    if kind == "python":
+        module = handler.rpartition(".")[0].replace(".", "/")
+    else:  # as far as the first dot of the last part of the path
+        folder, slash, last = handler.rpartition("/")
+        module = folder + slash + last.partition(".")[0]
+    if not module:
+        return None
+    with zipfile.ZipFile(io.BytesIO(package)) as archive:
+        names = set(archive.namelist())
+    endings = _SOURCES[kind]
+    is_there = any(f"{module}{ending}" in names for ending in endings)
+    binaries = (name for name in names if name.startswith(f"{module}.") and name.endswith(".so"))
+    return None if is_there or any(binaries) else f"{module}{endings[0]}"
 
 
 def _body(directory: Path, path: Path) -> bytes:

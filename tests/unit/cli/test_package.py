@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from hearth.cli.main import cli
 from hearth.cli.output import Failure
-from hearth.cli.package import zip_directory
+from hearth.cli.package import missing_handler, zip_directory
 
 
 def entries(content: bytes) -> dict[str, tuple[int, bytes]]:
@@ -24,6 +24,35 @@ def write(path: Path, text: str = "x", mode: int = 0o644) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
     path.chmod(mode)
+
+
+@pytest.mark.parametrize(
+    ("runtime", "handler", "missing"),
+    [
+        ("python3.11", "app.handler", None),
+        ("python3.11", "pkg.handler", None),
+        ("python3.11", "pkg.deep.handler", None),
+        ("python3.11", "pkg/deep.handler", None),
+        ("python3.11", "fast.handler", None),
+        ("python3.11", "main.handler", "main.py"),
+        ("python3.11", "pkg.main.handler", "pkg/main.py"),
+        ("python3.11", "handler", None),
+        ("nodejs22.x", "index.handler", None),
+        ("nodejs22.x", "src/index.a.b", None),
+        ("nodejs22.x", "app.handler", "app.js"),
+        ("ruby3.4", "main.handler", None),
+        (None, "main.handler", None),
+        ("python3.11", None, None),
+    ],
+)
+def test_a_handler_whose_file_is_missing_is_noticed(
+    tmp_path: Path, runtime: str | None, handler: str | None, missing: str | None
+) -> None:
+    files = ("app.py", "pkg/__init__.py", "pkg/deep.py", "fast.cpython-311-x86_64-linux-gnu.so")
+    for name in (*files, "index.mjs", "src/index.js"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert missing_handler(zip_directory(tmp_path), runtime, handler) == missing
 
 
 def test_a_directory_that_no_function_can_be_called_after_is_told(tmp_path: Path) -> None:
