@@ -9,7 +9,7 @@
 # make flood-async   200,000 events of a throttled function: do they delay those of another?
 # make bench-freeze  prints what freezing an idle sandbox costs, and thawing it
 # make leak   lets 2,000 sandboxes of each kind come and go, and looks for what they leave
-# make third-party    builds AWS's web adapter and an extension with AWS's crate, for their tests; needs cargo
+# make third-party    builds what is made with AWS's crates and AWS's C++ client, for the tests; needs cargo and cmake
 # make kill   kills parts of a running Hearth 28 times, and looks for what the next start leaves
 #
 # All of them need git, make and Python >= 3.11 with venv; everything else comes from PyPI.

@@ -254,12 +254,18 @@ def ruby(_folder: Path) -> Built:
     return Built(package(files, ("bootstrap",)), PROVIDED, layers.ruby(found))
 
 
-def rust_aws(_folder: Path) -> Built:
-    found = third_party.find("aws-function")
-    if found is None:
-        pytest.skip("a function with AWS's crate is not built on this machine (make third-party)")
-    content = zipped({"bootstrap": found.read_bytes()}, lambda _: True)
-    return Built(content, PROVIDED, layers.program(_folder))
+def built_beside(
+    program: str, layer: Callable[[Path], Mapping[str, bytes]]
+) -> Callable[[Path], Built]:
+    def build(folder: Path) -> Built:
+        found = third_party.find(program)
+        if found is None:
+            pytest.skip(f"{program} is not built on this machine (make third-party)")
+        return Built(
+            zipped({"bootstrap": found.read_bytes()}, lambda _: True), PROVIDED, layer(folder)
+        )
+
+    return build
 
 
 def example(
@@ -379,6 +385,12 @@ LANGUAGES: Final[Mapping[str, Language]] = {
     ),
     "cpp": _example_row(example("cpp", "g++", layer=layers.native)),
     "rust": _example_row(example("rust", "cargo", layer=layers.program)),
-    "rust-aws": _example_row(rust_aws, break_off=break_in_body),
+    "rust-aws": _example_row(built_beside("aws-function", layers.program), break_off=break_in_body),
+    # It neither streams nor puts traces into the environment.
+    "cpp-aws": Language(
+        built_beside(third_party.CPP, layers.native),
+        error=("InvalidEvent", frozenset({"errorType", "errorMessage", "stackTrace"})),
+        hears_of_traces=False,
+    ),
     "go": _example_row(example("go", "go", layer=layers.program)),
 }
