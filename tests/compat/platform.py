@@ -31,6 +31,12 @@ PYTHON = f"python{sys.version_info[0]}.{sys.version_info[1]}"
 """The runtime that every machine with these tests has: the Python that runs them."""
 
 
+def as_installed() -> dict[str, str]:
+    """The environment, but Hearth's modules are compiled once, as an installed package's are: with
+    PYTHONDONTWRITEBYTECODE, as containers often have it, that is a third of each start."""
+    return {name: text for name, text in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
+
 class Platform:
     """One running Hearth."""
 
@@ -52,6 +58,7 @@ class Platform:
             stdin=subprocess.DEVNULL,
             text=True,
             start_new_session=True,
+            env=as_installed(),
         )
         assert self._process.stdout is not None
         line = self._process.stdout.readline()

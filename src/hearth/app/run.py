@@ -21,6 +21,7 @@ from hearth.app.event_path import run_events
 from hearth.app.event_sources import run_sources
 from hearth.app.listening import Addresses, bind_all
 from hearth.app.parts import Parts
+from hearth.base.clock import SystemClock
 from hearth.base.log import Log
 from hearth.control.leftovers import Leftovers
 from hearth.control.sweeper import Sweeper
@@ -50,16 +51,17 @@ async def run(
     Raises StartRefused if this machine or these settings do not allow it.
     """
     async with AsyncExitStack() as stack:
-        what_is_made = stack.enter_context(_Kept())
+        starting = stack.enter_context(_Start())
         addresses = bind_all(settings)
         stack.callback(addresses.close)
         parts = await build(settings, surroundings, stack)
+        starting.is_built()
         async with asyncio.TaskGroup() as loops:
             tasks = [loops.create_task(work, name=name) for name, work in _loops(settings, parts)]
             try:
                 await _wait_known(parts)
-                what_is_made.keep()
-                await _serve(settings, addresses, parts, ready, stop)
+                starting.is_known()
+                await _serve(settings, addresses, parts, ready, stop, starting)
             finally:
                 for task in tasks:
                     task.cancel()
@@ -78,6 +80,7 @@ async def _serve(
     parts: Parts,
     ready: Callable[[str], None],
     stop: asyncio.Event,
+    starting: "_Start",
 ) -> None:
     parts.functions.resume()
     parts.runtimes.warm_up(_runtimes_in_use(parts))
@@ -85,7 +88,7 @@ async def _serve(
     parts.replica.on_change(partial(_warm_up, parts))
     doors = await open_doors(settings, addresses, parts, stop)
     ready(doors.endpoint)
-    log.info("ready", endpoint=doors.endpoint, sandbox=parts.backend.name)
+    log.info("ready", endpoint=doors.endpoint, sandbox=parts.backend.name, **starting.took_ms)
     try:
         await stop.wait()
         parts.logs.is_ending = True
@@ -100,18 +103,32 @@ async def _serve(
         await parts.worker.stop_all()
 
 
-class _Kept:
-    """What a start makes and reads stays. Looking through it for garbage, again and again
-    meanwhile, and at each full collection later, is time for nothing."""
+class _Start:
+    """How long did it take? And no garbage meanwhile: what a start makes and reads stays, and
+    looking through it, again and again or at each full collection later, is time for nothing."""
+
+    def __init__(self) -> None:
+        self.took_ms: dict[str, int] = {}
+        self._clock = SystemClock()
+        self._since_s = self._clock.monotonic_s()
 
     def __enter__(self) -> Self:
         gc.disable()
         return self
 
-    def keep(self) -> None:
-        """It is all there: from now on there may be garbage."""
+    def is_built(self) -> None:
+        """The engine and the sandboxes run, and every part is there."""
+        self._note("build_ms")
+
+    def is_known(self) -> None:
+        """All that was stored is read: from now on there may be garbage."""
+        self._note("read_ms")
         gc.freeze()
         gc.enable()
+
+    def _note(self, name: str) -> None:
+        now_s = self._clock.monotonic_s()
+        self.took_ms[name], self._since_s = round((now_s - self._since_s) * 1e3), now_s
 
     def __exit__(self, *_: object) -> None:
         gc.enable()

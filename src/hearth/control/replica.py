@@ -47,6 +47,8 @@ class _Published:
     function: Function
     versions: dict[str, FunctionVersion] = field(default_factory=dict)
     """By number, those whose records have arrived."""
+    in_order: tuple[FunctionVersion, ...] | None = None
+    """The same in a row, once somebody has asked."""
 
 
 class Replica:
@@ -55,6 +57,8 @@ class Replica:
     def __init__(self, kv: KeyValue) -> None:
         self._copy = LocalCopy(kv, PREFIX, self._take)
         self._scopes: dict[tuple[AccountId, Region], dict[FunctionName, FunctionVersion]] = {}
+        self._in_order: dict[tuple[AccountId, Region], tuple[FunctionVersion, ...]] = {}
+        """The same in a row, where somebody has asked since the last change."""
         self._published: dict[FunctionKey, _Published] = {}
         """Of the functions of which anything was published."""
         self._routes: dict[tuple[AccountId, Region, FunctionName], Routes] = {}
@@ -103,7 +107,10 @@ class Replica:
         published = self._published.get(key)
         if published is None:
             return ()
-        return tuple(published.versions[n] for n in sorted(published.versions, key=int))
+        if published.in_order is None:
+            numbers = sorted(published.versions, key=int)
+            published.in_order = tuple(published.versions[number] for number in numbers)
+        return published.in_order
 
     def aliases(self, key: FunctionKey) -> tuple[Alias, ...]:
         """By name."""
@@ -118,8 +125,13 @@ class Replica:
 
     def list(self, account: AccountId, region: Region) -> tuple[FunctionVersion, ...]:
         """The functions of one account and region, by name."""
-        scope: Mapping[FunctionName, FunctionVersion] = self._scopes.get((account, region), {})
-        return tuple(scope[name] for name in sorted(scope))
+        found = self._in_order.get((account, region))
+        if found is None:
+            scope = self._scopes.get((account, region), {})
+            found = tuple(scope[name] for name in sorted(scope))
+            if found:
+                self._in_order[account, region] = found
+        return found
 
     def everything(self) -> tuple[FunctionVersion, ...]:
         """All functions of all accounts and regions."""
@@ -219,6 +231,7 @@ class Replica:
         number = known.version
         if published.function.versions.get(number) != record:
             return
+        published.in_order = None
         if version is not None:
             published.versions[number] = version
         else:
@@ -237,7 +250,7 @@ class Replica:
             return _qualifiers(after)
         touched = _differences(before.function.aliases, function.aliases)
         if before.function.versions == function.versions:
-            after.versions = before.versions
+            after.versions, after.in_order = before.versions, before.in_order
         else:
             after.versions = self._arrived(key, function)
             touched |= _differences(before.function.versions, function.versions)
@@ -269,6 +282,7 @@ class Replica:
             listener(latest, qualifiers)
 
     def _replace(self, key: FunctionKey, new: FunctionVersion | None) -> None:
+        self._in_order.pop((key.account, key.region), None)
         scope = self._scopes.setdefault((key.account, key.region), {})
         if new is not None:
             scope[key.name] = new

@@ -166,6 +166,7 @@ CHANGES = st.lists(
 def known(replica: Replica) -> dict[str, object]:
     return {
         "functions": replica.everything(),
+        "list": replica.list(KEY.account, KEY.region),
         "serving": replica.serving(KEY),
         "versions": replica.versions(KEY),
         "aliases": replica.aliases(KEY),
@@ -183,6 +184,7 @@ def test_what_is_loaded_is_what_was_told_change_by_change(changes: list[Entry | 
     for revision, change in enumerate(changes, start=1):
         change = replace(change, revision=revision)
         told.apply(change)
+        known(told)  # who asks does not change what is answered later
         last.pop(change.key, None)
         last[change.key] = change
     for change in last.values():

@@ -24,6 +24,9 @@ from hearth.api.values import (
 )
 from hearth.model.errors import SerializationFailed
 
+PLAIN = frozenset({str, int, bool})
+"""Most values are, and these are written as they are whatever the shape says."""
+
 LIST_UNEXPECTED = "Start of list found where not expected"
 OBJECT_UNEXPECTED = "Start of structure or map found where not expected."
 
@@ -140,21 +143,22 @@ def members_to_json(shape: Shape, members: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in members.items():
         ref = shape.members[name]
         if value is not None:
-            document[ref.wire_name or name] = value_to_json(ref, value)
+            written = value if type(value) in PLAIN else value_to_json(ref, value)
+            document[ref.wire_name or name] = written
     return document
 
 
 def body_to_json(shape: Shape, members: Mapping[str, Any]) -> dict[str, Any]:
     """The body's part of an output."""
-    inside = {k: v for k, v in members.items() if shape.members[k].location is None}
-    return members_to_json(shape, inside)
+    refs = shape.members
+    return members_to_json(shape, {k: v for k, v in members.items() if refs[k].location is None})
 
 
 def value_to_json(ref: Ref, value: Any) -> Any:
     """One value as msgspec can write it. Raises KeyError for an unknown member."""
+    if value is None or type(value) in PLAIN:
+        return value
     shape = ref.shape
-    if value is None:
-        return None
     match shape.kind:
         case Kind.STRUCTURE:
             return members_to_json(shape, value)
