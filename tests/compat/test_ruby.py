@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from compat.platform import Platform, create, package
+from compat.platform import Platform, create, package, wait_until
 from hearth.runtimes.rubies import BOOTSTRAP
 
 if TYPE_CHECKING:
@@ -164,12 +164,16 @@ def test_what_is_put_or_logged_is_one_event_of_the_log(
 ) -> None:
     ((answer, error, _),) = call_raw(client, "app.says", {})
     assert (answer, error) == (b"as it is", None)
-    pages = platform.service("logs").get_paginator("filter_log_events")
-    found = pages.paginate(logGroupName="/aws/lambda/ruby-app-says")
-    said = [event["message"].rstrip("\n") for page in found for event in page["events"]]
-    assert "first\nsecond\nthird\n4" in said
-    assert {"own form", "plain"} <= set(said)
-    (careful,) = [line for line in said if line.endswith(": careful")]
+
+    def said() -> list[str]:
+        pages = platform.service("logs").get_paginator("filter_log_events")
+        found = pages.paginate(logGroupName="/aws/lambda/ruby-app-says")
+        return [event["message"].rstrip("\n") for page in found for event in page["events"]]
+
+    wait_until(lambda: any(line.startswith("REPORT ") for line in said()), "it is logged")
+    assert "first\nsecond\nthird\n4" in said()
+    assert {"own form", "plain"} <= set(said())
+    (careful,) = [line for line in said() if line.endswith(": careful")]
     form = r"W, \[\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+ #\d+\]  WARN [0-9a-f-]{36} -- : careful"
     assert re.fullmatch(form, careful)
 

@@ -126,7 +126,8 @@ module LambdaRuntime
     private
 
     def puts(*parts)
-      Sink.write(parts.flatten.map { |part| part.to_s.encode("UTF-8") }.join("\n"))
+      lines = parts.flatten.map { |part| part.to_s.encode("UTF-8").chomp }
+      Sink.write("#{lines.join("\n")}\n")
       nil
     end
   end
@@ -161,8 +162,8 @@ module LambdaRuntime
     def to_h = { errorMessage: @message, errorType: "#{@kind}<#{@name}>", stackTrace: @trace }
 
     def log(words)
-      Sink.write(words)
-      Sink.write(JSON.pretty_generate(to_h))
+      Sink.write("#{words}\n")
+      Sink.write("#{JSON.pretty_generate(to_h)}\n")
     end
   end
 
