@@ -31,7 +31,7 @@ HANDLER = "def handler(event, context):\n    return open('/var/task/probe').read
 BOMB_BYTES = 300 << 20
 
 HOSTILE = """
-import errno, http.client, os, socket, subprocess, sys, time
+import base64, errno, http.client, json, os, select, socket, subprocess, sys, time, urllib.parse
 
 API = os.environ["AWS_LAMBDA_RUNTIME_API"]
 held = []
@@ -79,6 +79,66 @@ def hold(count):
         connection.connect_ex((host, int(port)))
         held.append(connection)
 
+def upload(count):
+    # So many answers that never end.
+    host, port = API.split(":")
+    for _ in range(count):
+        connection = socket.create_connection((host, int(port)), timeout=30)
+        head = "POST /2018-06-01/runtime/invocation/none/response HTTP/1.1\\r\\n"
+        head += "Host: h\\r\\nContent-Length: 6000000\\r\\n\\r\\n"
+        try:
+            connection.sendall(head.encode() + bytes(1 << 20))
+        except OSError:
+            pass  # refused while it was sent
+        held.append(connection)
+    end, refused = time.monotonic() + 30, set()
+    while not refused and time.monotonic() < end:
+        refused.update(select.select(held, [], [], 1)[0])
+    held.clear()
+    return "bounded" if refused else "OPEN"
+
+def flood(count):
+    host, port = os.environ["AWS_XRAY_DAEMON_ADDRESS"].split(":")
+    datagram = b'{"format": "json", "version": 1}\\n' + b"x" * 60_000
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as daemon:
+        daemon.setblocking(False)
+        for _ in range(count):
+            try:
+                daemon.sendto(datagram, (host, int(port)))
+            except BlockingIOError:
+                time.sleep(0.001)
+
+def door(method, path, body):
+    connection = http.client.HTTPConnection(API, timeout=10)
+    connection.request(method, "/2025-12-01/" + path, json.dumps(body))
+    answer = connection.getresponse()
+    text = answer.read().decode()
+    connection.close()
+    return "OPEN" if answer.status < 300 or answer.status >= 502 else "refused"
+
+def execution(event):
+    # As Lambda calls a durable function: the event is its execution's.
+    own = event["DurableExecutionArn"]
+    value = json.loads(event["InitialExecutionState"]["Operations"][0]["ExecutionDetails"][
+        "InputPayload"])
+    quoted, token = urllib.parse.quote(own, safe=""), event["CheckpointToken"]
+    other = urllib.parse.quote(value["other"], safe="")
+    forged = base64.b64encode(base64.b64decode(token)[:-4] + b"AAA=").decode()
+    state = "/state?" + urllib.parse.urlencode({"CheckpointToken": token})
+    root = "durable-executions/"
+    found = {
+        "read another function's execution": door("GET", root + other + state, None),
+        "checkpoint another function's execution": door(
+            "POST", root + other + "/checkpoint", {"CheckpointToken": token}),
+        "checkpoint its own with a forged token": door(
+            "POST", root + quoted + "/checkpoint", {"CheckpointToken": forged}),
+        "ask the durable listener for another operation": door(
+            "POST", root + quoted + "/stop", {}),
+    }
+    if door("GET", root + quoted + state, None) != "OPEN":
+        found = {"its own state": "refused"}
+    return {"Status": "SUCCEEDED", "Result": json.dumps(found)}
+
 def daemon(marker):
     beat = "import time\\nwhile True:\\n  time.sleep(0.05)\\n  "
     beat += "open('/tmp/beats', 'a').write('%f\\\\n' % time.time())"
@@ -92,6 +152,8 @@ def longest_pause():
     return max([b - a for a, b in zip(beats, beats[1:])], default=0)
 
 def handler(event, context):
+    if "DurableExecutionArn" in event:
+        return execution(event)
     do, value = event["do"], event.get("value")
     if do == "reach":
         return reach(value)
@@ -101,6 +163,10 @@ def handler(event, context):
         return open("/tmp/second").read()
     if do == "hold":
         return hold(value)
+    if do == "upload":
+        return upload(value)
+    if do == "flood":
+        return flood(value)
     if do == "print":
         print(value, end="", flush=True)
     if do == "print much":
@@ -119,7 +185,9 @@ def handler(event, context):
 @pytest.fixture(scope="module")
 def eager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     """A Hearth that freezes whatever is idle at its next look."""
-    with running(tmp_path_factory.mktemp("hostile") / "state", "--freeze-after", "0") as platform:
+    state = tmp_path_factory.mktemp("hostile") / "state"
+    nobody = "xray=http://127.0.0.1:1"  # who would take segments; functions can send them anyway
+    with running(state, "--freeze-after", "0", "--endpoint", nobody) as platform:
         yield platform
 
 
@@ -248,8 +316,8 @@ def do(client: "LambdaClient", function: str, do: str, value: Any = None) -> Any
     return json.loads(payload)
 
 
-def hostile(client: "LambdaClient", name: str) -> str:
-    create(client, name, HOSTILE, MemorySize=1769, Timeout=60)
+def hostile(client: "LambdaClient", name: str, **settings: Any) -> str:
+    create(client, name, HOSTILE, **({"MemorySize": 1769, "Timeout": 60} | settings))
     return name
 
 
@@ -301,6 +369,38 @@ def test_a_function_that_holds_its_runtime_api_harms_nobody(
     assert do(client, other, "nothing") == "done"
     assert do(client, function, "nothing") == "done"
     check(outcomes, {"hold all connections of its Runtime API": "unharmed"})
+
+
+def test_what_a_function_uploads_is_bounded(eager: Platform, outcomes: dict[str, str]) -> None:
+    client = eager.client()
+    function = hostile(client, "uploads")
+    check(outcomes, {"upload without end": do(client, function, "upload", 40)})
+    assert do(client, function, "nothing") == "done"
+
+
+def test_a_flood_of_segments_harms_nobody(eager: Platform, outcomes: dict[str, str]) -> None:
+    client = eager.client()
+    function = hostile(client, "segments", TracingConfig={"Mode": "Active"})
+    other = hostile(client, "beside")
+    assert do(client, function, "flood", 3_000) is None
+    assert do(client, other, "nothing") == "done"
+    assert do(client, function, "nothing") == "done"
+    check(outcomes, {"flood the X-Ray daemon's port": "unharmed"})
+
+
+def test_a_durable_function_reaches_its_own_execution_alone(
+    eager: Platform, outcomes: dict[str, str]
+) -> None:
+    client: Any = eager.client()
+    victim = hostile(client, "victim", DurableConfig={"ExecutionTimeout": 60})
+    hostile(client, "durable", DurableConfig={"ExecutionTimeout": 60})
+
+    def call(function: str, other: str) -> Any:
+        payload = json.dumps({"other": other})
+        return client.invoke(FunctionName=function, Qualifier="$LATEST", Payload=payload)
+
+    other = call(victim, "none")["DurableExecutionArn"]
+    check(outcomes, json.loads(call("durable", other)["Payload"].read()))
 
 
 def test_lines_that_look_like_the_platforms_have_no_effect(

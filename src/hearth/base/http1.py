@@ -169,7 +169,9 @@ class HttpServer:
 
     def opened(self, connection: Connection) -> bool:
         """A connection tells of itself. False: there are too many, or the server is ending."""
-        is_room = len(self._connections) < self.limits.connections_max or self._make_room()
+        is_room = len(self._connections) < self.limits.connections_max
+        if not is_room and self.limits.closes_idle_for_new:
+            is_room = self._make_room()
         self._connections[connection] = None
         if self._sweep is None:
             self._schedule_sweep()

@@ -72,6 +72,8 @@ class HttpLimits:
     write_timeout_s: float = 60.0
     """Without the client reading a byte of a response."""
     connections_max: int = 4_096
+    closes_idle_for_new: bool = True
+    """Of too many connections, close the oldest that asks for nothing, not the one that comes."""
     held_bytes_max: int = 1_073_741_824
     """Bodies that are still arriving, of all connections together."""
 

@@ -224,7 +224,7 @@ def _answer(visit: Visit, result: InvokeResult) -> None:
         try:
             visit.answer(answer_of(result.payload, result.content_type))
         except BadResponse as error:
-            log.info("a function's answer is none of HTTP", request=visit.request_id, error=error)
+            log.info("a function's answer is none of HTTP", request=visit.request_id, why=error)
         else:
             return
     visit.answer(UrlAnswer(502, [("Content-Type", JSON_TYPE)], BAD_GATEWAY))
@@ -238,7 +238,7 @@ def _end_stream(visit: Visit, sink: UrlStream, result: InvokeResult) -> None:
             sink.stream.abort()
     elif sink.has_begun:
         why = sink.bad or BadResponse("the prelude does not end")
-        log.info("a function's answer is none of HTTP", request=visit.request_id, error=why)
+        log.info("a function's answer is none of HTTP", request=visit.request_id, why=why)
         visit.answer(UrlAnswer(502, [("Content-Type", JSON_TYPE)], BAD_GATEWAY))
     else:
         _answer(visit, result)

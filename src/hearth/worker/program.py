@@ -51,6 +51,7 @@ API_LIMITS = HttpLimits(
     # A little more than is allowed, so that the refusal is the Runtime API's own.
     body_bytes_max=limits.PAYLOAD_BYTES_MAX + 1024 * 1024,
     connections_max=64,
+    closes_idle_for_new=False,  # the runtime's is, while the function's code runs
     # It is our memory. A runtime sends one answer at a time; what else comes is small.
     held_bytes_max=2 * limits.PAYLOAD_BYTES_MAX,
     # The runtime keeps its connection through the longest invoke, and waits in `next` for ever.

@@ -545,6 +545,24 @@ PLATFORM = group(
         "hold all connections of its Runtime API",
     ),
     rows(
+        "bounded",
+        "bodies that arrive in one sandbox are held up to twice the largest payload, all together",
+        "upload without end",
+    ),
+    rows(
+        "unharmed",
+        "so many are read in a second, and so many bytes of one function wait; more is lost",
+        "flood the X-Ray daemon's port",
+    ),
+    rows(
+        "refused",
+        "the listener serves two operations, of the function's own executions, with their tokens",
+        "read another function's execution",
+        "checkpoint another function's execution",
+        "checkpoint its own with a forged token",
+        "ask the durable listener for another operation",
+    ),
+    rows(
         "no-effect",
         "lines are text: what is printed like START or REPORT is logged, as on Lambda, and nothing "
         "is ever read back from a log",

@@ -343,10 +343,12 @@ def test_a_refusal_that_cannot_be_worded_is_a_500() -> None:
     run(scenario())
 
 
-def test_a_client_too_many_is_sent_away() -> None:
+@pytest.mark.parametrize("makes_room", [True, False])
+def test_a_client_too_many_is_sent_away(makes_room: bool) -> None:
     async def scenario() -> None:
-        bench = Bench(HttpLimits(connections_max=1))
-        bench.feed(GET)
+        bench = Bench(HttpLimits(connections_max=1, closes_idle_for_new=makes_room))
+        if makes_room:
+            bench.feed(GET)
         transport, _ = bench.connect()
         assert transport.written.startswith(b"HTTP/1.1 503 ")
         await asyncio.sleep(0)
