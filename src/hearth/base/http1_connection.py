@@ -8,17 +8,15 @@ reading --request--> working --send, or begin ... end--> reading ...
 
 import asyncio
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+from typing import Any, Final, Protocol, cast
 
 from hearth.base.http1_exchange import JOIN_BYTES_MAX, Exchange, IncomingBody, response_head
 from hearth.base.http1_fields import HttpRefusal
 from hearth.base.http1_parser import HttpLimits, HttpRequest, Phase, RequestParser, Streams
+from hearth.base.http1_sockets import peer_of, tune
 from hearth.base.log import Log
-
-if TYPE_CHECKING:
-    from collections.abc import Hashable
 
 log = Log("http")
 
@@ -28,9 +26,6 @@ PENDING_BYTES_MAX: Final = 65_536
 LINGER_S: Final = 10.0
 LINGER_BYTES_MAX: Final = 268_435_456
 """Throwing away is cheap; a client that gets a reset instead never sees why it was refused."""
-
-KEEPALIVE: Final = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4))
-"""A held-open request notices within two minutes that its client's machine is no more."""
 
 _INTERNAL_ERROR: Final = b'{"message":"Internal server error"}'
 _JSON: Final = (("Content-Type", "application/json"),)
@@ -113,9 +108,9 @@ class Connection(asyncio.Protocol):
         sock = transport.get_extra_info("socket")
         if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
             with suppress(OSError):  # reset by the client already: connection_lost follows
-                _tune(sock)
+                tune(sock)
             server = self._server
-            self._parser = RequestParser(server.limits, _peer(transport), server.streams)
+            self._parser = RequestParser(server.limits, peer_of(transport), server.streams)
         if not self._server.opened(self):
             why = "It is ending." if self._server.draining else "Too many connections."
             self._refuse(HttpRefusal(503, why))
@@ -375,7 +370,7 @@ class Connection(asyncio.Protocol):
         elif now_s - self._marker_since_s >= timeout_s:
             self._end_wait()
 
-    def _wait(self) -> tuple["Hashable", float]:
+    def _wait(self) -> tuple[Hashable, float]:
         limits = self._server.limits
         unsent = self._transport.get_write_buffer_size()
         if unsent:
@@ -401,20 +396,3 @@ class Connection(asyncio.Protocol):
         else:
             self._refuse(HttpRefusal(408, "Request timed out."))
             self._marker = None
-
-
-def _tune(sock: socket.socket) -> None:
-    """Raises OSError if the client has reset the connection meanwhile."""
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in KEEPALIVE:
-        if hasattr(socket, option):
-            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
-
-
-def _peer(transport: asyncio.BaseTransport) -> str:
-    name = transport.get_extra_info("peername")
-    if name is None:  # gone already
-        return ""
-    host, port = name[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
