@@ -18,7 +18,7 @@ from pathlib import Path
 
 from cold_bench import Bench, NotHere, invoke
 from cold_rows import ROWS, Row
-from run import machine
+from platforms import machine
 
 __all__ = ["invoke", "show"]
 

@@ -12,7 +12,8 @@ from pathlib import Path
 from hearth.api.admin import StemReport
 from hearth.cli.admin_client import AdminClient
 from hearth.settings import StatePaths
-from run import HANDLER, PAYLOAD, PYTHON, Hearth, hearth
+from loads import PAYLOAD
+from platforms import HANDLER, PYTHON, Hearth, hearth
 
 STEM_S = 60.0
 TRIES = 3

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from cold import invoke, show
-from run import HEARTH, MEMORY_MB, Hearth, hearth, machine
+from platforms import HEARTH, MEMORY_MB, Hearth, hearth, machine
 
 HANDLER = "exports.handler = async (event) => ({ ok: true, event });\n"
 READY_S = 60.0

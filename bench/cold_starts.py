@@ -12,7 +12,8 @@ from pathlib import Path
 from cold_bench import TRIES, Bench, NotHere, invoke, tag, wait_for
 from cold_snapstart import HeavyFunction, NoPackage
 from hearth.worker.sandboxes.oci import find_runtime
-from run import HANDLER, MEMORY_MB, Hearth, bare_start
+from platforms import HANDLER, MEMORY_MB, Hearth
+from run import bare_start
 
 NODE_HANDLER = "exports.handler = async (event) => ({ ok: true });\n"
 GVISOR = ("--stems-min", "1")

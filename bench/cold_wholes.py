@@ -10,7 +10,9 @@ from collections import Counter
 from pathlib import Path
 
 from cold_bench import Bench, Figures, NotHere, available_kib, invoke, other_hearth
-from run import HANDLER, PAYLOAD, Hearth, Turn, floor, hearth, key, load, plain_request
+from loads import PAYLOAD, Turn, load, plain_request
+from platforms import HANDLER, Hearth, hearth, key
+from run import floor
 
 SUSTAINED = 200
 IN_FLIGHT = 4

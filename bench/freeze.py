@@ -18,7 +18,7 @@ from hearth.base.jobs import Jobs
 from hearth.model.ids import SandboxId
 from hearth.worker.sandboxes.bubblewrap import BubblewrapBackend
 from hearth.worker.sandboxes.contract import Program, SandboxSpec
-from run import machine
+from platforms import machine
 
 TARGET_MS = 0.5
 PAUSE_S = 0.005

@@ -23,7 +23,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from run import HERE, Hearth, hearth, machine
+from platforms import Hearth, hearth, machine
+from run import HERE
 
 MIB = 1024 * 1024
 EVERY_S = 0.002
