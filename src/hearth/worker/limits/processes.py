@@ -1,5 +1,10 @@
-"""What do the processes of a sandbox hold and use? Read from /proc, where no cgroup tells."""
+"""What do the processes of a sandbox hold and use? Read from /proc, where no cgroup tells.
 
+Asked twenty times a second for each sandbox: with paths as plain text and files without buffers,
+which is a tenth of what pathlib takes.
+"""
+
+import os
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,6 +13,7 @@ from typing import Final
 _TICKS_PER_S: Final = 100  # USER_HZ, part of the kernel's interface to programs
 _STARTED: Final = 19  # of the fields behind the name, in /proc/PID/stat
 _STOPPED: Final = {b"T", b"t"}
+_READ_BYTES: Final = 65_536
 
 
 @dataclass(slots=True)
@@ -26,15 +32,15 @@ class Processes:
     """
 
     def __init__(self, proc: Path, roots: Collection[int] = ()) -> None:
-        self._proc = proc
+        self._proc = str(proc)
         self._roots = roots
 
     def look(self, root: int) -> Seen:
         seen = Seen()
         for pid in self.tree(root):
             try:
-                status = (self._proc / str(pid) / "status").read_bytes()
-                stat = (self._proc / str(pid) / "stat").read_bytes()
+                status = _read(f"{self._proc}/{pid}/status")
+                stat = _read(f"{self._proc}/{pid}/stat")
             except OSError:
                 continue
             seen.pids.append(pid)
@@ -48,7 +54,7 @@ class Processes:
         total = 0
         for pid in pids:
             try:
-                rollup = (self._proc / str(pid) / "smaps_rollup").read_bytes()
+                rollup = _read(f"{self._proc}/{pid}/smaps_rollup")
             except OSError:
                 continue
             total += _field_bytes(rollup, (b"Pss_Anon:", b"Pss_Shmem:"))
@@ -66,7 +72,7 @@ class Processes:
 
     def _fields(self, pid: int) -> list[bytes]:
         try:
-            stat = (self._proc / str(pid) / "stat").read_bytes()
+            stat = _read(f"{self._proc}/{pid}/stat")
         except OSError:
             return []
         return stat.rpartition(b")")[2].split()
@@ -81,11 +87,32 @@ class Processes:
                 continue
             seen.add(pid)
             yield pid
-            for children in (self._proc / str(pid) / "task").glob("*/children"):
+            tasks = f"{self._proc}/{pid}/task"
+            for task in _names(tasks):
                 try:
-                    todo += map(int, children.read_bytes().split())
+                    todo += map(int, _read(f"{tasks}/{task}/children").split())
                 except OSError:
                     continue
+
+
+def _names(directory: str) -> list[str]:
+    """Of what is in it; none if it is gone."""
+    try:
+        return os.listdir(directory)  # noqa: PTH208 - names are enough
+    except OSError:
+        return []
+
+
+def _read(path: str) -> bytes:
+    """Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        content = b""
+        while piece := os.read(descriptor, _READ_BYTES):
+            content += piece
+        return content
+    finally:
+        os.close(descriptor)
 
 
 def _field_bytes(text: bytes, names: tuple[bytes, ...]) -> int:
