@@ -41,7 +41,7 @@ async def open_doors(
     keys = KeyFile(settings.paths.keys, clock)
     auth = SigV4Verifier(keys, clock) if settings.auth is Auth.SIGV4 else OpenAuth()
     links = downloads.PackageDownloads(secrets.token_bytes(32), parts.packages.path, clock, jobs)
-    accept = accept_by(parts.front.resolved, parts.durable.starter, parts.events.intake.accept)
+    accept = accept_by(parts.front.accepted, parts.durable.starter, parts.events.intake.accept)
     invoke = InvokeHandler(parts.invoker, clock, accept)
     rate = stream_rate(settings)
     edge = Edge(

@@ -20,6 +20,7 @@ from hearth.durable.upkeep import Upkeep
 from hearth.engine.contract import Engine
 from hearth.frontend.invoke import Invoker
 from hearth.model.functions import FunctionVersion
+from hearth.model.ids import FunctionKey
 from hearth.model.invocations import InvokeCall, InvokeResult
 from hearth.worker.worker import Worker
 
@@ -87,17 +88,17 @@ def of_durable(path: DurablePath) -> Mapping[Metric, Values]:
 
 
 def accept_by(
-    resolved: Callable[[InvokeCall], FunctionVersion | None],
+    accepted: Callable[[InvokeCall], tuple[FunctionKey, FunctionVersion | None]],
     starter: Starter,
-    accept: Callable[[InvokeCall], Awaitable[None]],
+    accept: Callable[[InvokeCall, FunctionKey], Awaitable[None]],
 ) -> Callable[[InvokeCall], Awaitable[str | None]]:
     """Events of durable functions start executions at once; all others are queued."""
 
     async def accept_one(call: InvokeCall) -> str | None:
-        function = resolved(call)
-        if function is not None:
-            return await starter.accept(call, function)
-        await accept(call)
+        key, durable = accepted(call)
+        if durable is not None:
+            return await starter.accept(call, durable)
+        await accept(call, key)
         return None
 
     return accept_one

@@ -67,9 +67,11 @@ class Intake:
         self._half_full = asyncio.Event()
         self._was_full = False
 
-    async def accept(self, call: InvokeCall) -> None:
-        """Return when the event is on disk. Raises ServiceError if it is not accepted."""
-        key = self._invoker.accept(call)
+    async def accept(self, call: InvokeCall, key: FunctionKey | None = None) -> None:
+        """Return when the event is on disk. Raises ServiceError if it is not accepted. `key` is
+        what the call's function was found to be, if somebody has looked."""
+        if key is None:
+            key = self._invoker.accept(call)
         event = AsyncEvent(key=key, call=call, accepted_ms=self._clock.epoch_ms())
         body = write_event(event)
         if self._bytes + len(body) > self._bytes_max:

@@ -10,6 +10,7 @@ has a queue of its own, since a queue writes one message after the other to the 
 of them take six times as many as one.
 """
 
+from functools import lru_cache
 from typing import Final
 from zlib import crc32
 
@@ -17,6 +18,7 @@ from hearth.model.ids import AccountId, FunctionKey, FunctionName, Region
 
 PARTITIONS: Final = 16
 SHARDS: Final = 16
+PLACES_REMEMBERED: Final = 10_000
 
 NEW, ASIDE, LATER, DEAD = "new", "aside", "later", "dead"
 
@@ -29,6 +31,7 @@ def partition_of(key: FunctionKey) -> int:
     return crc32(key.arn().encode()) % PARTITIONS
 
 
+@lru_cache(maxsize=PLACES_REMEMBERED)
 def shard_of(key: FunctionKey) -> int:
     return partition_of(key) % SHARDS
 
@@ -50,6 +53,7 @@ def function_tokens(key: FunctionKey) -> str:
     return f"{key.account}.{key.region}.{key.name}"
 
 
+@lru_cache(maxsize=PLACES_REMEMBERED)
 def new_place(key: FunctionKey) -> str:
     return place(NEW, partition_of(key), function_tokens(key))
 

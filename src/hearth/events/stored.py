@@ -133,7 +133,8 @@ def read_dead(body: bytes) -> Settlement | Delivery:
 def _row(event: AsyncEvent) -> _Event:
     call = event.call
     named = call.reference
-    is_plain = named == FunctionReference(event.key.name)
+    has_more = named.account or named.region or named.qualifier
+    is_plain = not has_more and named.name == event.key.name
     return _Event(
         request=call.request,
         function=(event.key.account, event.key.region, event.key.name),

@@ -108,20 +108,16 @@ class Invoker:
     def accept(self, call: InvokeCall) -> FunctionKey:
         """Which function an event is for. Raises what `invoke` would, but not that it goes round
         in a loop: its owner hears of that when it is stopped."""
+        return self.accepted(call)[0]
+
+    def accepted(self, call: InvokeCall) -> tuple[FunctionKey, FunctionVersion | None]:
+        """The same, and what the call means if it is an execution's matter."""
         try:
             function, _ = resolve(call, self._functions)
         except RecursiveInvocation:
             named, caller = call.reference, call.caller
-            return FunctionKey(named.account or caller.account, caller.region, named.name)
-        return function.key
-
-    def resolved(self, call: InvokeCall) -> FunctionVersion | None:
-        """What the call means if it is an execution's matter. Raises what `invoke` would."""
-        try:
-            function, _ = resolve(call, self._functions)
-        except RecursiveInvocation:
-            return None
-        return function if self._durable_for(call, function) is not None else None
+            return FunctionKey(named.account or caller.account, caller.region, named.name), None
+        return function.key, None if self._durable_for(call, function) is None else function
 
     def _durable_for(self, call: InvokeCall, function: FunctionVersion) -> Durable | None:
         is_one = function.durable is not None and not call.is_replay

@@ -14,6 +14,7 @@ from typing import Final
 
 from hearth.model.ids import FunctionKey
 from hearth.model.invocations import InvokeCall
+from hearth.model.values import value
 
 RETRIES_DEFAULT: Final = 2
 AGE_S_DEFAULT: Final = 21_600
@@ -58,7 +59,7 @@ class EventSettings:
     dead_letter: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class AsyncEvent:
     """One accepted event, as it waits."""
 
