@@ -51,7 +51,7 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/mypy tests
+	$(BIN)/mypy tests bench tools
 	$(BIN)/lint-imports
 
 unit: setup

@@ -20,6 +20,7 @@ import sysconfig
 import tempfile
 from collections import deque
 from pathlib import Path
+from typing import cast
 
 import uvloop
 
@@ -33,13 +34,13 @@ class Runtime(asyncio.Protocol):
     idle: "deque[Runtime]" = deque()
     started = 0
 
-    def connection_made(self, transport):
-        self.transport = transport
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
         self.buffer = b""
-        self.caller = None
+        self.caller: Caller | None = None
         Runtime.started += 1
 
-    def data_received(self, data):
+    def data_received(self, data: bytes) -> None:
         self.buffer += data
         while (end := self.buffer.find(b"\r\n\r\n")) >= 0:
             head = self.buffer[:end].lower()
@@ -59,9 +60,10 @@ class Runtime(asyncio.Protocol):
                     b"HTTP/1.1 202 Accepted\r\nContent-Type: application/json\r\n"
                     b'Content-Length: 16\r\n\r\n{"status":"OK"}\n'
                 )
+                assert self.caller is not None
                 self.caller.answer(body)
 
-    def run(self, caller, body):
+    def run(self, caller: "Caller", body: bytes) -> None:
         self.caller = caller
         self.transport.write(
             b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
@@ -78,11 +80,11 @@ class Caller(asyncio.Protocol):
 
     waiting: "deque[Caller]" = deque()
 
-    def connection_made(self, transport):
-        self.transport = transport
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
         self.buffer = b""
 
-    def data_received(self, data):
+    def data_received(self, data: bytes) -> None:
         self.buffer += data
         end = self.buffer.find(b"\r\n\r\n")
         if end < 0:
@@ -99,10 +101,10 @@ class Caller(asyncio.Protocol):
         else:
             Caller.waiting.append(self)
 
-    def serve(self):
+    def serve(self) -> None:
         Runtime.idle.pop().run(self, self.body)
 
-    def answer(self, body):
+    def answer(self, body: bytes) -> None:
         self.transport.write(
             b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
             % len(body)

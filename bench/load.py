@@ -48,14 +48,18 @@ def main() -> None:
     os._exit(0)
 
 
-def run(waiting: selectors.EpollSelector, request: bytes, seconds: float) -> tuple[list, int]:
+def run(
+    waiting: selectors.EpollSelector, request: bytes, seconds: float
+) -> tuple[list[float], int]:
     times: list[float] = []
     errors = 0
     clock = time.perf_counter
     end = clock() + seconds
     while clock() < end:
         for key, _ in waiting.select(1.0):
-            data = key.fileobj.recv(65536)
+            connection = key.fileobj
+            assert isinstance(connection, socket.socket)
+            data = connection.recv(65536)
             state = key.data
             if not data:
                 sys.exit("the server closed a connection")
@@ -73,7 +77,7 @@ def run(waiting: selectors.EpollSelector, request: bytes, seconds: float) -> tup
             if not head.startswith(b"http/1.1 200") or b"x-amz-function-error" in head:
                 errors += 1
             state[0], state[1] = b"", now
-            key.fileobj.sendall(request)
+            connection.sendall(request)
     return times, errors
 
 

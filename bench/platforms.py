@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import botocore.auth
@@ -32,7 +33,7 @@ class Hearth:
         self.pid = process.pid
         self._pair = pair or ("test", "test")
         self.port = urlsplit(endpoint).port or 0
-        self._client = botocore.session.get_session().create_client(
+        self._client: Any = botocore.session.get_session().create_client(
             "lambda",
             endpoint_url=endpoint,
             region_name="us-east-1",

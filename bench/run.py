@@ -96,7 +96,7 @@ def warm_table(open_: Hearth, signed: Hearth, kit: Path, seconds: float, turns: 
 
 def show_warm(name: str, turns: list[Turn], base: float) -> None:
     def median(field: str) -> float:
-        return statistics.median(getattr(turn, field) for turn in turns)
+        return float(statistics.median(getattr(turn, field) for turn in turns))
 
     print(
         f"{name:34} {median('per_s'):9.0f} {median('per_s') / base:9.2f}"

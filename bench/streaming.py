@@ -23,8 +23,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from loads import HERE
 from platforms import Hearth, hearth, machine
-from run import HERE
 
 MIB = 1024 * 1024
 EVERY_S = 0.002
@@ -237,7 +237,8 @@ def relay(source_port: int, door: socket.socket) -> None:
 
     class Client(asyncio.Protocol):
         def connection_made(self, transport: Any) -> None:
-            self.transport, self.source = transport, None
+            self.transport = transport
+            self.source: Any = None  # once it is open
             loop = asyncio.get_running_loop()
             self.opening = loop.create_task(
                 loop.create_connection(lambda: Source(self), "127.0.0.1", source_port)

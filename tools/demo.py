@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import botocore.config
 import botocore.session
@@ -68,7 +69,7 @@ def demo(state: Path) -> int:
 def timings() -> None:
     """Cold and warm invokes as an AWS client sees them; its own share is about a millisecond."""
     quick = botocore.config.Config(retries={"total_max_attempts": 1})
-    client = botocore.session.get_session().create_client("lambda", config=quick)
+    client: Any = botocore.session.get_session().create_client("lambda", config=quick)
     client.update_function_configuration(FunctionName="hello", Description="a fresh environment")
     client.get_waiter("function_updated_v2").wait(
         FunctionName="hello", WaiterConfig={"Delay": 1, "MaxAttempts": 30}

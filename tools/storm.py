@@ -20,6 +20,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import boto3
 import botocore.config
@@ -114,7 +115,7 @@ class Hearth:
         """Resident, of Hearth itself and of its engine."""
         return sum(resident_mb(pid) for pid in [self.pid, *self.children("nats-server")])
 
-    def client(self) -> "boto3.client":
+    def client(self) -> Any:
         return boto3.client(
             "lambda",
             endpoint_url=self.endpoint,
