@@ -182,13 +182,20 @@ class FakeProgram:
 
     async def next(self) -> tuple[str, bytes]:
         """Ask for the next event; returns its request id and payload."""
+        return await self._next(_request("GET", "invocation/next"))
+
+    async def respond_and_next(self, request: str, payload: bytes) -> tuple[str, bytes]:
+        """Both at once, as our own clients do."""
+        return await self._next(_request("POST", f"invocation/{request}/response/next", payload))
+
+    async def _next(self, asked: HttpRequest) -> tuple[str, bytes]:
         got: asyncio.Future[tuple[str, bytes]] = asyncio.get_running_loop().create_future()
 
         def answered(status: int, body: bytes, headers: dict[str, str]) -> None:
             assert status == 200
             got.set_result((headers["Lambda-Runtime-Aws-Request-Id"], body))
 
-        self.api.handle(_request("GET", "invocation/next"), Reply(answered))
+        self.api.handle(asked, Reply(answered))
         return await got
 
     def respond(self, request: str, payload: bytes) -> int:

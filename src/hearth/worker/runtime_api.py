@@ -116,11 +116,21 @@ def _nobody(request: HttpRequest, responder: Responder) -> None:  # noqa: ARG001
 class RuntimeApi:
     """The handler of one program's Runtime API, and its state."""
 
-    __slots__ = ("_event", "_events", "_is_restore_told", "_others", "_waiting", "state")
+    __slots__ = (
+        "_event",
+        "_events",
+        "_is_restore_told",
+        "_others",
+        "_waiting",
+        "asks_next",
+        "state",
+    )
 
     def __init__(self, events: RuntimeEvents, others: Others = _nobody) -> None:
         """`others` answers what is none of the Runtime API's."""
         self.state = RuntimeState.STARTED
+        self.asks_next = False
+        """Whether the answer that is being told of asks for the next event, too."""
         self._others = others
         self._events = events
         self._waiting: Responder | None = None
@@ -211,6 +221,7 @@ class RuntimeApi:
         """The runtime has the function's answer, or its error. If it asks for the next event at
         once, that is the answer to both."""
         self.state = RuntimeState.RESPONDED
+        self.asks_next = asks_next
         if not asks_next:
             responder.send(202, JSON, ACCEPTED)
         if verb == "response":
@@ -237,6 +248,7 @@ class RuntimeApi:
             return
         assert request.stream is not None
         self.state = RuntimeState.STREAMING
+        self.asks_next = False
         request.stream.receive(_StreamedResponse(self, responder))
         self._events.runtime_streams(request.stream, request.headers.get("content-type"))
 

@@ -8,6 +8,7 @@ from typing import NewType
 
 from hearth.model.errors import ServiceError
 from hearth.model.ids import SandboxId
+from hearth.model.values import value
 from hearth.model.workers import Placed, StartId
 from hearth.worker_manager.slot import Slot
 
@@ -48,14 +49,14 @@ class StartWithdrawn:
     start: StartId
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Responded:
     """The answer is there; the sandbox will be released when it asks for its next event."""
 
     sandbox: SandboxId
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Released:
     sandbox: SandboxId
     sandbox_is_good: bool

@@ -34,7 +34,18 @@ def with_extension(runtime: Script, linger_s: float, seen: list[str]) -> Script:
     return script
 
 
-def test_an_environment_is_free_when_runtime_and_extensions_have_asked_again() -> None:
+async def brief(program: FakeProgram) -> None:
+    """An echo that answers and asks for its next event in one request."""
+    request, payload = await program.next()
+    while True:
+        await asyncio.sleep(0.02)
+        request, payload = await program.respond_and_next(request, payload)
+
+
+@pytest.mark.parametrize("runtime", [echo, brief])
+def test_an_environment_is_free_when_runtime_and_extensions_have_asked_again(
+    runtime: Script,
+) -> None:
     seen: list[str] = []
 
     async def story(scene: Scene) -> None:
@@ -50,17 +61,31 @@ def test_an_environment_is_free_when_runtime_and_extensions_have_asked_again() -
         assert "\tDuration: 500.00 ms\t" in scene.log[-1]
         assert "EXTENSION\tName: inner\tState: Ready\tEvents: [INVOKE]" in scene.log
 
-    play(story, with_extension(echo, 0.5, seen))
+    play(story, with_extension(runtime, 0.5, seen))
 
 
-def test_a_runtime_may_be_later_than_its_extensions() -> None:
+@pytest.mark.parametrize("runtime", [echo, brief])
+def test_a_runtime_may_be_later_than_its_extensions(runtime: Script) -> None:
     async def story(scene: Scene) -> None:
         await scene.environment.start()
         await scene.invoke()
         await settle(scene, 1)
         assert "\tDuration: 20.00 ms\t" in scene.log[-1]
 
-    play(story, with_extension(echo, 0.001, []))
+    play(story, with_extension(runtime, 0.001, []))
+
+
+def test_an_answer_that_asks_for_the_next_event_waits_for_nothing() -> None:
+    async def story(scene: Scene) -> None:
+        await scene.environment.start()
+        for number in (1, 2):
+            began_s = scene.clock.monotonic_s()
+            assert (await scene.invoke(f"r{number}")).payload == b'{"n": 1}'
+            assert scene.clock.monotonic_s() - began_s == pytest.approx(0.02, abs=0.0005)
+            assert scene.state is lifecycle.State.READY
+            assert "\tDuration: 20.00 ms\t" in scene.log[-1]
+
+    play(story, brief)
 
 
 def test_the_timeout_includes_extensions() -> None:

@@ -85,7 +85,9 @@ class InvokePhase:
             run.response_ended_s = core.clock.monotonic_s()
             run.response_began_s = run.response_began_s or run.response_ended_s
             run.produced_bytes = run.produced_bytes or len(payload)
-        if not run.invocation.log_tail:
+        program = core.program
+        ends_now = program is not None and program.api.asks_next and not program.extensions.busy
+        if not (ends_now or run.invocation.log_tail):
             run.answer_timer = core.loop.call_later(ANSWER_WITHIN_S, run.answer)
 
     def runtime_is_done(self) -> None:
