@@ -45,6 +45,16 @@ def test_a_program_runs_and_its_outputs_and_exit_code_arrive(play: Play) -> None
     play(scenario)
 
 
+def test_one_output_keeps_the_order_of_what_is_written(play: Play) -> None:
+    async def scenario(scene: Scene) -> None:
+        sandbox = await scene.sandbox()
+        code = "import os; [os.write(fd, b'%d' % fd) for fd in (1, 2, 2, 1, 2, 1)]"
+        program = python(code, zygote=None, one_output=True)
+        assert await run(sandbox, program) == ("", "122121", Exit(ExitKind.EXITED, 0))
+
+    play(scenario)
+
+
 def test_a_program_sees_exactly_the_environment_that_it_was_given(play: Play) -> None:
     async def scenario(scene: Scene) -> None:
         sandbox = await scene.sandbox()

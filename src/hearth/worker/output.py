@@ -48,9 +48,6 @@ class LineSplitter:
         self._rest = rest
         return [piece for line in lines for piece in _pieces(line)]
 
-    def flush_line(self) -> list[bytes]:
-        return self.flush()
-
     def flush(self) -> list[bytes]:
         """The last line, if it has no line end yet."""
         rest, self._rest = self._rest, b""
@@ -70,7 +67,7 @@ class RecordSplitter:
         type (4 bytes, 0xa55a00xx) | length (4) | microseconds (8), if type & 2 | message
 
     AWS's runtime clients write these into the descriptor that _LAMBDA_TELEMETRY_LOG_FD names. Ours
-    is a duplicate of stderr, so that what a function logs and what it prints there stay in order.
+    is a duplicate of stderr, as stdout is, so that what a function logs and prints stays in order.
     """
 
     __slots__ = ("_frame", "_lines")
@@ -113,6 +110,7 @@ class RecordSplitter:
         return records
 
     def flush_line(self) -> list[bytes]:
+        """The last line, if it has no line end yet; a frame will end."""
         return self._lines.flush()
 
     def flush(self) -> list[bytes]:
@@ -153,13 +151,12 @@ class Output:
     def __init__(
         self, descriptors: tuple[int, ...], on_lines: Callable[[list[bytes]], None]
     ) -> None:
-        """Frames may come in all but the first of them."""
         self._loop = asyncio.get_running_loop()
         self._on_lines = on_lines
-        self._open: dict[int, LineSplitter | RecordSplitter] = {}
+        self._open: dict[int, RecordSplitter] = {}
         self._poll = select.poll()
-        for number, descriptor in enumerate(descriptors):
-            self._open[descriptor] = RecordSplitter() if number else LineSplitter()
+        for descriptor in descriptors:
+            self._open[descriptor] = RecordSplitter()
             self._loop.add_reader(descriptor, self._read, descriptor)
             self._poll.register(descriptor, select.POLLIN)
 

@@ -111,6 +111,7 @@ def program_of(
         environment=variables(function, place, Credentials.fresh(), stream, extra),
         working_directory=places["task"],
         mounts=(*own, *shared),
+        one_output=True,
     )
 
 
@@ -129,6 +130,7 @@ def _zygote_kind(account: str, plan: RuntimePlan) -> ZygoteKind:
         environment=tuple(sorted(common(place, extra).items())),
         mounts=tuple(Mount(source, where) for source, where in directories if source is not None),
         waits=plan.may_wait,
+        one_output=True,
     )
 
 

@@ -83,6 +83,7 @@ class Supervision:
             environment={},
             working_directory="/",
             mounts=(*runtime.mounts, script, *mounts),
+            one_output=runtime.one_output,
         )
 
     def start_extension(self, extension: ExtensionProgram) -> None:

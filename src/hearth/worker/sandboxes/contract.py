@@ -84,6 +84,8 @@ class ZygoteKind:
     """Forked from nothing: `command` itself is executed, with one argument more, before anybody
     knows for which function; see messages.WAIT_ARGUMENT. Programs of the kind have argv
     `command`."""
+    one_output: bool = False
+    """As its programs have it, where they are executed before they are known."""
 
     def __hash__(self) -> int:
         """Of what tells most kinds apart: a start looks one up a dozen times."""
@@ -103,6 +105,9 @@ class Program:
     """What it may be forked from, by a backend that has such; the others execute it."""
     is_template: bool = False
     """When it waits to be restored, it may be forked itself; see Forkable."""
+    one_output: bool = False
+    """What it prints goes where its errors go, so that all of it keeps its order. Of a program that
+    is executed; one that is forked does so itself."""
 
 
 def own_mounts(program: Program) -> tuple[Mount, ...] | None:

@@ -55,7 +55,7 @@ def become_sandbox(
         jail_network.leave_for_own(order)
         for_worker.append(jail_steps.listen())
     _arrange_stage(order)
-    outputs = jail_steps.connect_outputs()
+    outputs = jail_steps.connect_outputs(order.one_output)
     for_worker += outputs
     _restrict(order, parent)
     seccomp = os.open(SECCOMP, os.O_RDONLY)

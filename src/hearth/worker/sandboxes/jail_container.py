@@ -61,7 +61,7 @@ def become_container(order: StartOrder, root: Root, status: int) -> tuple[list[i
         jail_network.leave_for_own(order)
         for_worker.append(jail_steps.listen())
     _build_root(order, root)
-    outputs = jail_steps.connect_outputs()
+    outputs = jail_steps.connect_outputs(order.one_output)
     for_worker += outputs
     os.dup2(status, 0)
     jail_steps.go_first_when_memory_runs_out()

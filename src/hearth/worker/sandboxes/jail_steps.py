@@ -65,8 +65,9 @@ def mount_shared_memory(target: str) -> None:
     )
 
 
-def connect_outputs() -> list[int]:
-    """stdin from nowhere; stdout and stderr into pipes, whose read ends are returned."""
+def connect_outputs(one_output: bool = False) -> list[int]:
+    """stdin from nowhere; stdout and stderr into pipes, whose read ends are returned. Both into the
+    second pipe, if there is to be one output: the first has ended then."""
     null = os.open("/dev/null", os.O_RDONLY)
     os.dup2(null, 0)
     os.close(null)
@@ -77,6 +78,8 @@ def connect_outputs() -> list[int]:
         os.dup2(write, number)
         os.close(write)
         outputs.append(read)
+    if one_output:
+        os.dup2(2, 1)
     return outputs
 
 

@@ -118,6 +118,8 @@ class StartOrder:
     then they are of the program that waits, and WAIT is answered when it does."""
     is_template: bool = False
     """It may become a template; see launcher_templates.py."""
+    one_output: bool = False
+    """See Program.one_output."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -63,6 +63,7 @@ def waiting_program(kind: ZygoteKind) -> Program:
         environment={**dict(kind.environment), "AWS_LAMBDA_RUNTIME_API": _API},
         working_directory="/",
         mounts=mounts,
+        one_output=kind.one_output,
     )
 
 

@@ -237,7 +237,7 @@ class ProcessSandbox:
             file,
             *program.argv[1:],
             stdin=asyncio.subprocess.DEVNULL,
-            stdout=stdout,
+            stdout=stderr if program.one_output else stdout,
             stderr=stderr,
             env=dict(program.environment),
             cwd=program.working_directory,

@@ -162,6 +162,7 @@ def start_order(
         tmp_bytes=tmp_bytes,
         is_stem=is_stem,
         is_template=program.is_template and zygote is not None,
+        one_output=program.one_output,
     )
 
 
