@@ -350,6 +350,7 @@ LANGUAGES: Final[Mapping[str, Language]] = {
     ),
     "nodejs20": _node("nodejs20.x"),
     "nodejs24": _node("nodejs24.x"),
+    "nodejs26": _node("nodejs26.x"),
     "java": Language(
         java,
         handler="app.Main",

