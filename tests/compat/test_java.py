@@ -28,7 +28,7 @@ public class Main implements RequestHandler<Map<String, Object>, Object> {
         public void setCount(int c) { count = c; } public int getCount() { return count; } }
     static int count = 0;
     public Object handleRequest(Map<String, Object> event, Context context) {
-        context.getLogger().log("looking\\n");
+        context.getLogger().log("looking\\nfor it\\n");
         System.out.println("printed");
         Map<String, Object> answer = new HashMap<>();
         answer.put("event", event);
@@ -127,7 +127,9 @@ def functions(
     return Functions(client, runtime, zipped({"lib/main.jar": main}), layer)
 
 
-def test_a_request_handler_finds_what_aws_gives_it(functions: Functions, runtime: str) -> None:
+def test_a_request_handler_finds_what_aws_gives_it(
+    platform: Platform, functions: Functions, runtime: str
+) -> None:
     answers = []
     for _ in range(2):
         answer, error, log = functions.call("app.Main", {"a": [1, {"b": 2}], "text": "\u00e4"})
@@ -143,8 +145,10 @@ def test_a_request_handler_finds_what_aws_gives_it(functions: Functions, runtime
         "random": 0,
         "layer": "from a layer",
     }
-    assert "looking" in log
     assert "printed" in log
+    group = f"/aws/lambda/{functions.name('app.Main')}"
+    logged = platform.service("logs").filter_log_events(logGroupName=group)["events"]
+    assert [event["message"] for event in logged].count("looking\nfor it\n") == 2, "one for a call"
 
 
 def test_a_method_takes_and_gives_a_pojo(functions: Functions) -> None:

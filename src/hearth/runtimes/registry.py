@@ -184,12 +184,17 @@ class Runtimes:
                 "-XX:+UseSerialGC",
                 "-XX:TieredStopAtLevel=1",
                 "-Xshare:auto",
+                "--add-opens=java.base/java.io=ALL-UNNAMED",  # or its client cannot take _LOG_FD
                 "-classpath",
                 "{runtime}/lib/*",
                 java_kit.MAIN,
                 function.handler,
             ),
-            variables={"AWS_EXECUTION_ENV": f"AWS_Lambda_{function.runtime}"},
+            variables={
+                "AWS_EXECUTION_ENV": f"AWS_Lambda_{function.runtime}",
+                # Each call of its logger is one event, whatever line ends it holds.
+                "_LAMBDA_TELEMETRY_LOG_FD": "2",
+            },
             runtime_directory=java.kit,
             lang_directory=java.lang,
             init_line=_init_line(function, f"java:{javas.major_of(function.runtime)}", java),
