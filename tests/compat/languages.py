@@ -90,8 +90,8 @@ class Language:
     """Another handler, that answers bit by bit."""
     break_off: Callable[[bytes, Mapping[str, str]], None] = break_in_trailers
     """Checks how a stream ends that fails in the middle: what came, and InvokeComplete."""
-    adds: frozenset[str] = frozenset()
-    """Variables that the language's own start sets, beside Lambda's."""
+    adds_variables: bool = False
+    """Whether the language's own start sets some beside Lambda's; which, differs by version."""
     hears_of_traces: bool = True
     """Whether its client puts an event's trace into the environment."""
 
@@ -370,7 +370,7 @@ LANGUAGES: Final[Mapping[str, Language]] = {
         ),
         frame="/var/task/function.rb:",
         init_error="Init<ConfigurationError>",
-        adds=frozenset({"GEM_HOME", "GEM_PATH", "RUBYLIB"}),
+        adds_variables=True,
     ),
     "shell": _example_row(
         example("shell", layer=layers.program, run_by="curl"), break_off=break_by_exit
@@ -378,13 +378,13 @@ LANGUAGES: Final[Mapping[str, Language]] = {
     "php": _example_row(example("php", layer=layers.php, run_by="php")),
     "erlang": _example_row(
         example("erlang", "erl", "erlc", layer=layers.erlang, run_by="erl"),
-        adds=frozenset({"BINDIR", "EMU", "ERL_LIBS", "HOME", "PROGNAME", "ROOTDIR"}),
+        adds_variables=True,
     ),
     "cobol": _example_row(
         example("cobol", "cobc", layer=layers.cobol),
-        adds=frozenset({"COB_LIBRARY_PATH", "LIBC_FATAL_STDERR_"}),
+        adds_variables=True,
     ),
-    "cpp": _example_row(example("cpp", "g++", layer=layers.native)),
+    "cpp": _example_row(example("cpp", "g++", "cc", layer=layers.native)),
     "rust": _example_row(example("rust", "cargo", layer=layers.program)),
     "rust-aws": _example_row(built_beside("aws-function", layers.program), break_off=break_in_body),
     # It neither streams nor puts traces into the environment.
