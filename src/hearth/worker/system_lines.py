@@ -75,6 +75,10 @@ class SystemLines(Protocol):
         """`text` as init_start() has it."""
         ...
 
+    def restore_done(self, failure: Failure | None) -> str:
+        """The runtime's part of a restore."""
+        ...
+
     def restore_report(self, restore_s: float, failure: Failure | None) -> str: ...
 
     def extension(self, extension: Extension) -> str: ...
@@ -110,9 +114,9 @@ class TextLines:
         return ""
 
     def init_report(self, init_s: float, phase: str, failure: Failure | None) -> str:
-        """Of one that failed; of a provisioned environment always."""
-        is_provisioned = self._function.initialization is Initialization.PROVISIONED
-        if failure is None and not (is_provisioned and phase == "init"):
+        """Of one that failed; always of an Init phase that nobody waited for."""
+        is_early = self._function.initialization is not Initialization.ON_DEMAND
+        if failure is None and not (is_early and phase == "init"):
             return ""
         return report.init_report_line(init_s, phase, failure)
 
@@ -152,6 +156,9 @@ class TextLines:
     def restore_start(self, text: str) -> str:
         return text.replace("INIT_START", "RESTORE_START", 1)
 
+    def restore_done(self, failure: Failure | None) -> str:  # noqa: ARG002
+        return ""
+
     def restore_report(self, restore_s: float, failure: Failure | None) -> str:
         return report.restore_report_line(restore_s, failure)
 
@@ -185,10 +192,7 @@ class JsonLines:
             "phase": "init",
             "runtimeVersion": runtime,
             "runtimeVersionArn": arn,
-            "functionName": function.key.name,
-            "functionVersion": function.version,
-            "instanceId": self._instance,
-            "instanceMaxMemory": function.memory_mb * 1024 * 1024,
+            **self._place(),
         }
         return self._line("INFO", "platform.initStart", record)
 
@@ -269,12 +273,15 @@ class JsonLines:
     def restore_start(self, text: str) -> str:
         runtime, arn = _runtime_of(text)
         record = {
-            "functionName": self._function.key.name,
-            "functionVersion": self._function.version,
             "runtimeVersion": runtime,
             "runtimeVersionArn": arn,
+            **self._place(),
         }
         return self._line("INFO", "platform.restoreStart", record)
+
+    def restore_done(self, failure: Failure | None) -> str:
+        level = "DEBUG" if failure is None else "WARN"
+        return self._line(level, "platform.restoreRuntimeDone", _ending(failure))
 
     def restore_report(self, restore_s: float, failure: Failure | None) -> str:
         record = {**_ending(failure), "metrics": {"durationMs": _ms(restore_s)}}
@@ -292,6 +299,15 @@ class JsonLines:
     def admitted(self, lines: list[bytes]) -> list[bytes]:
         level = self._function.logging.application_level
         return [line for line in lines if admits(level, _level_of(line))]
+
+    def _place(self) -> dict[str, Any]:
+        function = self._function
+        return {
+            "functionName": function.key.name,
+            "functionVersion": function.version,
+            "instanceId": self._instance,
+            "instanceMaxMemory": function.memory_mb * 1024 * 1024,
+        }
 
     def _line(self, level: str, type_: str, record: dict[str, Any]) -> str:
         if not admits(self._level, level):

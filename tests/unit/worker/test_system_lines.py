@@ -116,13 +116,28 @@ def test_failures_are_warnings() -> None:
     ]
 
 
-def test_the_init_of_a_provisioned_environment_is_always_reported() -> None:
-    kept = replace(FUNCTION, initialization=Initialization.PROVISIONED)
+@pytest.mark.parametrize("why", [Initialization.PROVISIONED, Initialization.SNAP_START])
+def test_an_init_that_nobody_waited_for_is_always_reported(why: Initialization) -> None:
+    kept = replace(FUNCTION, initialization=why)
     for settings in (LogSettings(), LogSettings(format=LogFormat.JSON)):
         at = lines_of(replace(kept, logging=settings), Noon(), STREAM)
         assert at.init_report(0.1, "init", None)
         assert not at.init_done("init", None)
     assert not lines_of(FUNCTION, Noon(), STREAM).init_report(0.1, "init", None)
+
+
+def test_a_restore_is_told_in_three_lines() -> None:
+    at = lines("DEBUG")
+    text = "INIT_START Runtime Version: python:3.12.v7\tRuntime Version ARN: arn:x"
+    written = [at.restore_start(text), at.restore_done(None), at.restore_report(0.1, None)]
+    records = [json.loads(line) for line in written]
+    assert [record["type"] for record in records] == [
+        "platform.restoreStart",
+        "platform.restoreRuntimeDone",
+        "platform.restoreReport",
+    ]
+    assert records[0]["record"]["instanceId"] == STREAM
+    assert [record["record"]["status"] for record in records[1:]] == ["success", "success"]
 
 
 def test_an_end_says_what_the_runtime_did() -> None:

@@ -60,6 +60,8 @@ class InitPhase:
             return  # stopped meanwhile
         self._conclude("init", took_s, failure)
         if failure is None and self.waits:
+            if not core.launch.is_fork:
+                self._log_init(None, took_s, "init", None)
             core.journal.flush()
         elif failure is None:
             core.init_s = took_s
@@ -121,6 +123,7 @@ class InitPhase:
         finally:
             self._outcome = None
         took_s = core.clock.monotonic_s() - began_s
+        core.journal.note(core.lines.restore_done(failure))
         core.journal.note(core.lines.restore_report(took_s, failure))
         telling.restore_reported(telemetry, took_s, failure)
         return failure

@@ -16,24 +16,7 @@ TRACE_HEADER = "X-Amzn-Trace-Id"
 
 
 def init_started(core: Core, telemetry: Telemetry, phase: str) -> None:
-    function = core.function
-    record: dict[str, Any] = {
-        **_init(core, phase),
-        "functionName": function.key.name,
-        "functionVersion": function.version,
-        "instanceId": core.launch.log_stream,
-        "instanceMaxMemory": function.memory_mb * 1024 * 1024,
-    }
-    parts = core.launch.init_line.split("\t")
-    for name, label, text in zip(
-        ("runtimeVersion", "runtimeVersionArn"),
-        ("INIT_START Runtime Version: ", "Runtime Version ARN: "),
-        parts,
-        strict=False,
-    ):
-        if text.startswith(label):
-            record[name] = text.removeprefix(label)
-    telemetry.emit("platform.initStart", record)
+    telemetry.emit("platform.initStart", {**_init(core, phase), **_place(core)})
 
 
 def init_runtime_done(
@@ -51,8 +34,7 @@ def init_reported(
 
 
 def restore_started(core: Core, telemetry: Telemetry) -> None:
-    record = {"functionName": core.function.key.name, "functionVersion": core.function.version}
-    telemetry.emit("platform.restoreStart", record)
+    telemetry.emit("platform.restoreStart", _place(core))
 
 
 def restore_reported(telemetry: Telemetry, took_s: float, failure: Failure | None) -> None:
@@ -134,6 +116,26 @@ def invoke_reported(
         if ended_s >= run.runtime_done_s:
             record["spans"] = [_span(core, "extensionOverhead", run.runtime_done_s, ended_s)]
     telemetry.emit("platform.report", record)
+
+
+def _place(core: Core) -> dict[str, Any]:
+    """Which environment of which function it is, and the runtime that it has."""
+    function = core.function
+    record: dict[str, Any] = {
+        "functionName": function.key.name,
+        "functionVersion": function.version,
+        "instanceId": core.launch.log_stream,
+        "instanceMaxMemory": function.memory_mb * 1024 * 1024,
+    }
+    for name, label, text in zip(
+        ("runtimeVersion", "runtimeVersionArn"),
+        ("INIT_START Runtime Version: ", "Runtime Version ARN: "),
+        core.launch.init_line.split("\t"),
+        strict=False,
+    ):
+        if text.startswith(label):
+            record[name] = text.removeprefix(label)
+    return record
 
 
 def _init(core: Core, phase: str) -> dict[str, Any]:
