@@ -90,8 +90,9 @@ def warm_table(open_: Hearth, signed: Hearth, kit: Path, seconds: float, turns: 
     print(
         "    AWS's client on Hearth's transport, as functions get it (kit), with a minimal client"
     )
-    print("    (raw). `of floor` is against floor, ric. Signed requests go to a Hearth with --auth")
-    print("    sigv4, which verifies each of them.")
+    print("    (raw); a floor takes an answer and the question for the next event as two requests,")
+    print("    Hearth takes one from its own transport. `of floor` is against floor, ric. Signed")
+    print("    requests go to a Hearth with --auth sigv4, which verifies each of them.")
 
 
 def show_warm(name: str, turns: list[Turn], base: float) -> None:

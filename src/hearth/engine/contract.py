@@ -136,6 +136,11 @@ class Queue(Protocol):
     """Messages that stay until they are acknowledged, each under a key. Consumers share nothing:
     the prefixes of those that are open at one time must not overlap."""
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a write would have to wait for others, which is not limited in time."""
+        ...
+
     async def publish(self, key: str, body: bytes, message_id: str) -> int:
         """On disk when this returns: its sequence. A second message with one id, within two
         minutes, is the first one. Raises EngineUnavailable (and then it may be there)."""

@@ -71,6 +71,10 @@ class MemoryQueue:
         self._readers: dict[str, _Reader] = {}
         self._changed = asyncio.Event()  # replaced at each change
 
+    @property
+    def is_busy(self) -> bool:
+        return False
+
     async def publish(self, key: str, body: bytes, message_id: str) -> int:
         return await self._store(key, body, message_id, None, "")
 

@@ -63,6 +63,10 @@ class NatsQueue:
         for consumer in self._consumers:
             consumer.doubt()
 
+    @property
+    def is_busy(self) -> bool:
+        return self._slots.locked()
+
     async def publish(self, key: str, body: bytes, message_id: str) -> int:
         check_key(key)
         _check_body(body)

@@ -85,17 +85,20 @@ class Intake:
         if self._bytes > self._bytes_max // 2:
             self._half_full.set()
         try:
-            async with asyncio.timeout(PUBLISH_S_MAX):
-                await self._publish(event, body)
+            queue = self._queues[shard_of(key)]
+            if queue.is_busy:
+                async with asyncio.timeout(PUBLISH_S_MAX):
+                    await self._publish(queue, event, body)
+            else:  # the engine's own deadline is enough, and a second one a twentieth of all this
+                await self._publish(queue, event, body)
         except (EngineUnavailable, TimeoutError) as error:
             log.warning("event not accepted", request=call.request, error=error)
             raise NotAccepted("The event could not be stored. Try again.") from error
         self._meter.received(key)
 
-    async def _publish(self, event: AsyncEvent, body: bytes) -> None:
+    async def _publish(self, queue: Queue, event: AsyncEvent, body: bytes) -> None:
         key = event.key
         flow = self._flows.flow(key)
-        queue = self._queues[shard_of(key)]
         name = message_id(event)
         if self._flows.is_aside(key):
             flow.publishing += 1
