@@ -106,6 +106,8 @@ def test_a_waiting_stem_is_as_closed_as_it_will_ever_be(tmp_path: Path) -> None:
         assert len(waiting) >= 2, "init and program"
         for pid in waiting:
             look_at(pid)
+        names = [Path(f"/proc/{pid}/comm").read_text() for pid in waiting]  # noqa: ASYNC240
+        assert "init\n" in names, "what has made the sandbox is not needed any more"
 
     play_stems(tmp_path, scenario)
 

@@ -39,7 +39,6 @@ from hearth.worker.sandboxes import (
 
 PIDS: Final = (1, 2)
 """Of init and the program. OpenSSL and tempfile notice a fork by a pid that has changed."""
-REAPER_AFTER_S: Final = 0.25
 EMPTY: Final = "/var/empty"
 _START_NAMES: Final = ("LANG", "LANGUAGE", "NLSPATH", "LOCPATH", "GCONV_PATH", "SSLKEYLOGFILE")
 _START_PREFIXES: Final = ("PYTHON", "LD_", "LC_", "GLIBC_", "MALLOC_", "OPENSSL_", "SSL_CERT_")
@@ -236,19 +235,25 @@ def split_off_program(
     reaper: "int | None" = None,
 ) -> int:
     """Init stays in here, without `fds`. The program comes out, with the descriptor on which it
-    is to write if it could not be executed, and without `reaper`."""
+    is to write if it could not be executed, and without `reaper`: once init has become that, for
+    the pages that it has copied of the zygote's are then the program's, and not copied again."""
     failed, failing = os.pipe2(os.O_CLOEXEC)
+    left, leaving = os.pipe2(os.O_CLOEXEC)
     confine.set_dumpable(dumpable=False)  # nobody looks into init
     program = os.fork()
     if program:
-        for fd in (*fds, failing):
+        for fd in (*fds, failing, left):
             os.close(fd)
         if reaper is not None:
             become_reaper(reaper, program, status, failed)
+        os.close(leaving)
         wait_as_init(program, status, failed, stays=stays)
     os.close(failed)
+    os.close(leaving)
     if reaper is not None:
         os.close(reaper)
+        os.read(left, 1)  # there is nothing to be read: until it is closed, by exec
+    os.close(left)
     confine.set_dumpable(dumpable=True)
     return failing
 
@@ -264,12 +269,8 @@ def run_as(content: "dict[str, Any]", config: Config, failing: int) -> Run:
 
 
 def become_reaper(reaper: int, program: int, status: socket.socket, failed: int) -> None:
-    """Once the start is over: of all that made the sandbox nothing is needed any more, and it holds
-    a quarter of what an idle sandbox holds. Returns if a process here ends before, or it cannot be
-    executed."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGCHLD,))
-    if signal.sigtimedwait((signal.SIGCHLD,), REAPER_AFTER_S) is not None:
-        return
+    """Of all that has made the sandbox nothing is needed any more, and it would hold a third of
+    what an idle sandbox holds. Returns if it cannot be executed."""
     for fd in (status.fileno(), failed):
         os.set_inheritable(fd, True)
     try:
