@@ -231,12 +231,14 @@ def _answer(visit: Visit, result: InvokeResult) -> None:
 
 
 def _end_stream(visit: Visit, sink: UrlStream, result: InvokeResult) -> None:
+    if result.function_error is None:
+        sink.complete()
     if sink.stream is not None:
         if result.function_error is None:
             sink.stream.end()
         else:
             sink.stream.abort()
-    elif sink.has_begun:
+    elif sink.has_begun and result.function_error is None:
         why = sink.bad or BadResponse("the prelude does not end")
         log.info("a function's answer is none of HTTP", request=visit.request_id, why=why)
         visit.answer(UrlAnswer(502, [("Content-Type", JSON_TYPE)], BAD_GATEWAY))

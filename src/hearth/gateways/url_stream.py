@@ -1,8 +1,9 @@
 """How does a response leave through a URL in RESPONSE_STREAM mode? As the function writes it.
 
 Status and headers come first: from the prelude, if there is one, which is held until it is whole,
-so that an error before its end is an ordinary 502. Later errors cut the answer off. A function
-that does not stream is answered as through any other URL.
+so that an error before its end is an ordinary 502; so is one before the first byte of a response
+without a prelude. Later errors cut the answer off. A function that does not stream is answered as
+through any other URL.
 """
 
 from collections.abc import Callable
@@ -49,23 +50,33 @@ class UrlStream:
         self._source: ResponseSource | None = None
         self._flow: Flow | None = None
         self._prelude = bytearray()
+        self._plain: Headers | None = None
+        """Of a response without a prelude, until its first byte."""
 
     def begin(self, source: ResponseSource, start: StreamStart) -> None:
         self.has_begun = True
         self._source = source
         content_type = start.content_type or STREAM_TYPE
         if content_type.partition(";")[0].strip().lower() != PRELUDE_TYPE:
-            self._open(200, [("Content-Type", content_type)])
+            self._plain = [("Content-Type", content_type)]
 
     def write(self, data: bytes) -> None:
         if self.bad is not None:
             return
-        if self.stream is None:
+        if self.stream is None and self._plain is not None:
+            if data:
+                self._open(200, self._plain)
+        elif self.stream is None:
             data = self._read_prelude(data)
         if self.stream is not None and data:
             assert self._flow is not None
             self.stream.write(data)
             self._flow.passed(len(data))
+
+    def complete(self) -> None:
+        """The function has written all; it may have been nothing."""
+        if self.stream is None and self._plain is not None:
+            self._open(200, self._plain)
 
     def close(self) -> None:
         """No timer of it may be left."""

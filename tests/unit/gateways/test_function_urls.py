@@ -441,6 +441,20 @@ def test_an_error_after_the_head_cuts_the_answer_off(tmp_path: Path) -> None:
     at(tmp_path, story)
 
 
+def test_an_error_before_the_first_byte_is_a_bad_gateway(tmp_path: Path) -> None:
+    async def story(scene: Scene) -> None:
+        await scene.make(InvokeMode="RESPONSE_STREAM")
+        for pieces in ((), (b"",)):
+            scene.script = streaming(*pieces, **FAILED)
+            answer = await scene.request()
+            assert (answer.status, answer.body) == BAD_GATEWAY
+            assert answer.stream is None
+        scene.script = streaming()
+        assert streamed(await scene.request()) == (200, b"", "end")
+
+    at(tmp_path, story)
+
+
 @pytest.mark.parametrize(
     ("pieces", "end"),
     [
