@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from botocore.exceptions import ClientError
 
-from compat.platform import Platform, create
+from compat.platform import Platform, create, running
 from hearth.runtimes import interpreters
 from hearth.worker.sandboxes.oci import find_runtime
 
@@ -85,6 +85,24 @@ def test_nobody_gives_up_the_isolation_of_the_platform_by_a_tag(client: "LambdaC
             create(client, "free", WHERE, Tags={tag: value})
         assert refused.value.response["Error"]["Code"] == "InvalidParameterValueException"
         assert tag in refused.value.response["Error"]["Message"]
+
+
+CALLER = """
+import os, urllib.request
+def handler(event, context):
+    url = os.environ["AWS_ENDPOINT_URL_LAMBDA"] + "/2015-03-31/functions/called/invocations"
+    with urllib.request.urlopen(url, b'"asked"') as answer:
+        return [answer.read().decode(), os.environ.get("AWS_ENDPOINT_URL_SQS")]
+"""
+
+
+def test_a_function_in_the_hosts_network_finds_hearth_as_it_would_find_aws(tmp_path: Path) -> None:
+    sqs = "http://127.0.0.1:9"
+    with running(tmp_path / "state", "--network", "host", "--endpoint", f"sqs={sqs}") as platform:
+        client = platform.client()
+        create(client, "called", "def handler(event, context):\n    return event")
+        create(client, "calling", CALLER, Timeout=30)
+        assert call(client, "calling") == ['"asked"', sqs]
 
 
 def test_a_version_with_snapstart_waits_in_gvisor_where_that_is_asked_for(

@@ -19,7 +19,8 @@ from hearth.app.building import META_BUCKET, build
 from hearth.app.doors import open_doors
 from hearth.app.event_path import run_events
 from hearth.app.event_sources import run_sources
-from hearth.app.listening import Addresses, bind_all
+from hearth.app.listening import Addresses, bind_all, endpoint_of
+from hearth.app.neighbours import neighbours
 from hearth.app.parts import Parts
 from hearth.base.clock import SystemClock
 from hearth.base.log import Log
@@ -82,6 +83,7 @@ async def _serve(
     stop: asyncio.Event,
     starting: "_Start",
 ) -> None:
+    parts.worker.neighbours = neighbours(endpoint_of(addresses.front), parts.endpoints)
     parts.functions.resume()
     parts.runtimes.warm_up(_runtimes_in_use(parts))
     parts.worker.snapshots.resume(parts.replica.all_versions())

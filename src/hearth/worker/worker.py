@@ -120,6 +120,8 @@ class Worker:
         self._committed_mb = 0
         """By both: asked for at each start, however many there are."""
         self.snapshots = Snapshots(self._snapshot, clock, jobs, exists)
+        self.neighbours: Mapping[str, str] = {}
+        """Variables of functions in the host's network, if they do not say otherwise."""
         self.durable: DurableApi | None = None
         """Who answers what durable functions ask of Lambda."""
 
@@ -228,6 +230,9 @@ class Worker:
             launch = Launch(program=None, refusal=refusal, log_stream=stream)
         else:
             trees = Trees(code, laid(layers))
+            if spec.network is Network.HOST and "AWS_ENDPOINT_URL" not in function.environment:
+                variables = {**self.neighbours, **plan.variables}
+                plan = replace(plan, variables=variables)
             program = program_of(made, function, plan, trees, stream)
             program = replace(program, zygote=kind, is_template=is_template)
             environment = extension_variables(function, program.environment)
