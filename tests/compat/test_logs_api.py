@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import time
 import uuid
 from contextlib import closing
@@ -91,6 +92,7 @@ def test_what_a_function_printed_is_read_filtered_and_paged(platform: Platform, 
     )
     assert end["events"] == []
     assert end["nextForwardToken"] == then["nextForwardToken"]
+    assert re.fullmatch(r"f/[0-9]{56}/s", end["nextForwardToken"])
     last = logs.get_log_events(logGroupName=group, logStreamName=stream, limit=2)
     assert [e["message"] for e in last["events"]] == whole[-2:]
     back = logs.get_log_events(

@@ -1,7 +1,8 @@
 """CloudWatch Logs: streams and events. Put, get, filter.
 
-A page of GetLogEvents has two tokens, `f/ID` and `b/ID`: what was written after that event, and
-before it. The same token comes back where there is nothing more in its direction, as AWS's does.
+A page of GetLogEvents has two tokens, `f/ID/s` and `b/ID/s`: what was written after that event,
+and before it. The same token comes back where there is nothing more in its direction, as AWS's
+does.
 
 Source: https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_GetLogEvents.html,
 API_FilterLogEvents.html, API_PutLogEvents.html, API_DescribeLogStreams.html
@@ -209,7 +210,7 @@ def matches_of(pattern: str) -> Matches | None:
 def _direction(token: str | None, *, from_head: bool) -> tuple[str, EventId | None]:
     if token is None:
         return ("f" if from_head else "b"), None
-    direction, _, at = token.partition("/")
+    direction, _, at = token.removesuffix("/s").partition("/")
     if direction not in {"f", "b"}:
         raise LogsInvalidParameter("The specified nextToken is invalid.")
     return direction, EventId(at) if at else None
@@ -220,9 +221,9 @@ def _tokens(found: LogPage, at: EventId | None) -> tuple[str, str]:
     if not found.events:
         # Nothing in this direction now; the other one begins where this one was asked from.
         here = at or found.cursor or ""
-        return f"f/{here}", f"b/{here}"
+        return f"f/{here}/s", f"b/{here}/s"
     first, last = found.events[0].event_id, found.events[-1].event_id
-    return f"f/{last}", f"b/{first}"
+    return f"f/{last}/s", f"b/{first}/s"
 
 
 def _in_time(found: LogPage) -> list[LogEvent]:
