@@ -345,9 +345,9 @@ class Templates:
         born, inside = fork.born, fork.inside
         assert fork.birth is not None
         assert born.program is not None
-        content = {"environment": born.order.environment}
-        wire.send(fork.birth, content)
         answer = {"id": born.number, "answer": {"pid": hosts_pid(born.program)}}
+        content = {"environment": born.order.environment}
+        wire.send(fork.birth, content)  # from now on it runs, and may end before we look
         self._send(answer, fork.for_worker)
         if inside in template.early:
             self._ended(born, template.early.pop(inside))
