@@ -134,9 +134,7 @@ async def build(settings: Settings, surroundings: Surroundings, stack: AsyncExit
         clock=clock,
         jobs=jobs,
         server=server,
-        engine_health=EngineHealth(
-            ground.engine, server, partial(asyncio.to_thread, measure, server.store), clock
-        ),
+        engine_health=_engine_health(ground),
         meta=ground.meta,
         replica=replica,
         documents=documents,
@@ -165,6 +163,11 @@ async def build(settings: Settings, surroundings: Surroundings, stack: AsyncExit
         endpoints=settings.endpoints,
         tracing=tracing,
     )
+
+
+def _engine_health(ground: _Ground) -> EngineHealth:
+    look = partial(asyncio.to_thread, measure, ground.server.store)
+    return EngineHealth(ground.engine, ground.server, look, ground.clock)
 
 
 def _functions(
